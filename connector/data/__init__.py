@@ -1,0 +1,1 @@
+"""What the connector learns from: records, cut-outs, generated scenes and their questions."""

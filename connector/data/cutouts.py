@@ -1,0 +1,262 @@
+"""Cut-outs: named pictures with alpha, taken from Debian packages without installing them, split for good."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from connector.data.colours import name_colour
+from experts.errors import InputError
+
+PACKAGES = ("tuxpaint-stamps-default", "fonts-noto-color-emoji", "unicode-data")
+SPLITS = ("train", "validation", "test")
+SIDE_PX = 200  # longest side kept
+
+# Folder of a stamp, or subgroup of an emoji -> (category, other right names)
+STAMPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "animals/birds": ("animal", ("bird",)),
+    "animals/fish": ("animal", ("fish",)),
+    "animals/insects": ("animal", ("insect", "bug")),
+    "animals/mammals/bears": ("animal", ("bear", "mammal")),
+    "animals/mammals/bovines": ("animal", ("cow", "cattle", "mammal")),
+    "animals/mammals/cats": ("animal", ("cat", "mammal")),
+    "animals/mammals/deer": ("animal", ("deer", "mammal")),
+    "animals/mammals/dogs": ("animal", ("dog", "mammal")),
+    "animals/mammals/equines": ("animal", ("horse", "mammal")),
+    "animals/mammals/rodents": ("animal", ("rodent", "mammal")),
+    "animals/mammals/apes": ("animal", ("monkey", "ape", "mammal")),
+    "animals": ("animal", ()),
+    "clothes": ("clothing", ()),
+    "food/fruit": ("food", ("fruit",)),
+    "food/vegetables": ("food", ("vegetable",)),
+    "food/nuts": ("food", ("nut",)),
+    "food/dessert": ("food", ("dessert",)),
+    "food": ("food", ()),
+    "hobbies/music": ("instrument", ("musical instrument",)),
+    "household/tools": ("tool", ()),
+    "household/arttools": ("tool", ()),
+    "household": ("household", ()),
+    "plants/flowers": ("plant", ("flower",)),
+    "plants/trees": ("plant", ("tree",)),
+    "plants/mushrooms": ("plant", ("mushroom",)),
+    "plants": ("plant", ()),
+    "sports": ("sport", ()),
+    "town/houses": ("building", ("house",)),
+    "vehicles/auto": ("vehicle", ("car",)),
+    "vehicles/locomotive": ("vehicle", ("train", "locomotive")),
+    "vehicles/flight": ("vehicle", ("plane", "aircraft")),
+    "vehicles/ship": ("vehicle", ("ship", "boat")),
+    "vehicles": ("vehicle", ()),
+}
+EMOJI: dict[str, tuple[str, tuple[str, ...]]] = {
+    "animal-mammal": ("animal", ("mammal",)),
+    "animal-bird": ("animal", ("bird",)),
+    "animal-amphibian": ("animal", ()),
+    "animal-reptile": ("animal", ("reptile",)),
+    "animal-marine": ("animal", ()),
+    "animal-bug": ("animal", ("insect", "bug")),
+    "plant-flower": ("plant", ("flower",)),
+    "plant-other": ("plant", ()),
+    "food-fruit": ("food", ("fruit",)),
+    "food-vegetable": ("food", ("vegetable",)),
+    "food-prepared": ("food", ()),
+    "food-asian": ("food", ()),
+    "food-sweet": ("food", ("dessert",)),
+    "food-marine": ("animal", ("seafood",)),
+    "drink": ("drink", ()),
+    "dishware": ("household", ()),
+    "place-building": ("building", ()),
+    "place-religious": ("building", ()),
+    "transport-ground": ("vehicle", ()),
+    "transport-water": ("vehicle", ("boat", "ship")),
+    "transport-air": ("vehicle", ("aircraft",)),
+    "sport": ("sport", ()),
+    "clothing": ("clothing", ()),
+    "musical-instrument": ("instrument", ("musical instrument",)),
+    "phone": ("electronics", ()),
+    "computer": ("electronics", ()),
+    "light & video": ("electronics", ()),
+    "writing": ("tool", ()),
+    "tool": ("tool", ()),
+    "household": ("household", ()),
+}
+CATEGORIES = (
+    "animal", "plant", "food", "drink", "vehicle", "building", "clothing", "instrument", "tool", "sport",
+    "household", "electronics", "shape", "sign",
+)  # fmt: skip
+
+# Pictures that do not show what their subgroup says, or that two people would name differently.
+UNFIT = re.compile(
+    r"stop|motorway|railway|fuel|light$|traffic|construction|wheel|anchor|buoy|seat|departure|arrival|small |suspension|"
+    r"aerial|monorail|paw|nest|feather|spider web|microbe|cobweb|clinking|tropical drink|pour|chopsticks|fork|knife|jar|"
+    r"stamp|goal|medal|pistol|disk|optical|movie|film|clapper|money|shopping|rescue|oncoming|lotus|potted|leaf|shoots|"
+    r"receiver|pager|fax|battery|plug|keyboard|trackball|printer|candle|diya|bulb|magnifying|lantern|love|wedding|castle|"
+    r"map|tokyo|wing|blowfish|front-facing|hatching|face|lip|ring$|shamrock|herb|clover|ear of|sheaf|rice|seedling|cooking"
+)
+ALIASES: dict[str, tuple[str, ...]] = {
+    "automobile": ("car",), "airplane": ("plane", "aeroplane"), "aircraft": ("plane",), "puppy": ("dog",),
+    "kitten": ("cat",), "hen": ("chicken",), "rooster": ("chicken",), "hog": ("pig",), "bull": ("cow",),
+    "ox": ("cow",), "calf": ("cow",), "foal": ("horse",), "pony": ("horse",), "duckling": ("duck",), "drake": ("duck",),
+    "gander": ("goose",), "lorry": ("truck",), "taxi": ("car", "cab"), "cab": ("taxi",), "bicycle": ("bike",),
+    "motorcycle": ("motorbike",), "tangerine": ("orange",), "hamburger": ("burger",), "ladybug": ("ladybird", "beetle"),
+    "dove": ("pigeon",), "rabbit": ("bunny",), "hare": ("rabbit",), "mobile phone": ("phone", "cell phone"),
+    "television": ("tv",), "laptop": ("computer",), "sailboat": ("boat",), "t-shirt": ("shirt",), "soccer ball": ("ball", "football"),
+    "hot beverage": ("coffee", "tea", "cup"), "guitar": ("string instrument",), "locomotive": ("train",), "tyrannosaurus": ("dinosaur",),
+    "t-rex": ("dinosaur",), "sauropod": ("dinosaur",), "aubergine": ("eggplant",), "eggplant": ("aubergine",), "corn": ("maize",),
+    "sheep": ("lamb",), "ewe": ("sheep",), "ram": ("sheep",), "lamb": ("sheep",), "donkey": ("horse",), "chick": ("chicken",),
+    "baby chick": ("chick", "chicken"), "peafowl": ("peacock",), "peahen": ("peacock",), "otter": (), "deer": ("stag",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """One named picture with alpha. `accept` holds other right names, from near to far; `colour` "" where unclear."""
+
+    name: str
+    category: str
+    accept: tuple[str, ...]
+    colour: str
+    source: str  # stamp | emoji
+    file: str  # PNG beside the index
+    split: str
+
+
+def build_cutouts(out: Path, debs: Path | None = None) -> list[Cutout]:
+    """Write every usable cut-out as PNG with an index.jsonl into the folder `out`.
+
+    The Debian packages of PACKAGES come from the folder `debs`, else through `apt-get download`; they are unpacked with
+    `dpkg -x`, never installed.
+
+    Raises:
+        InputError: the packages cannot be had, with what to do.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for file in _packages(debs, root):
+            subprocess.run(["dpkg", "-x", str(file), str(root / "x")], check=True)
+        pictures = [*_stamps(root / "x/usr/share/tuxpaint/stamps"), *_emoji(root / "x")]
+    rows = []
+    for number, (name, category, accept, source, picture) in enumerate(pictures):
+        file = f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', name)}.png"
+        picture.save(out / file, compress_level=9)
+        pixels = np.asarray(picture)
+        colour = name_colour(pixels[pixels[..., 3] > 200][:, :3])
+        digest = int(hashlib.sha256(f"{source}:{name}:{file[5:]}".encode()).hexdigest(), 16) % 10
+        split = "test" if digest == 0 else "validation" if digest == 1 else "train"
+        rows.append(Cutout(name, category, accept, colour, source, file, split))
+    (out / "index.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    return rows
+
+
+def load_cutouts(folder: Path | None, split: str) -> list[Cutout]:
+    """The cut-outs of one split; [] without a folder (scenes then hold shapes and words only)."""
+    if folder is None:
+        return []
+    index = folder / "index.jsonl"
+    if not index.is_file():
+        raise InputError(f"no cut-outs in '{folder.name}' (index.jsonl expected); make them: duet data cutouts --out DIR")
+    rows = []
+    for line in index.read_text().splitlines():
+        row = json.loads(line)
+        rows.append(Cutout(**row | {"accept": tuple(row["accept"])}))
+    return [row for row in rows if row.split == split]
+
+
+def _packages(debs: Path | None, root: Path) -> list[Path]:
+    if debs is None:
+        try:
+            subprocess.run(["apt-get", "download", *PACKAGES], cwd=root, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise InputError(
+                f"cannot get the Debian packages {', '.join(PACKAGES)} with apt-get download; "
+                "download their .deb files elsewhere and pass their folder with --debs"
+            ) from None
+        debs = root
+    found = []
+    for package in PACKAGES:
+        files = sorted(debs.glob(f"{package}_*.deb"))
+        if not files:
+            raise InputError(f"no {package}_*.deb in '{debs.name}'; expected all of {', '.join(PACKAGES)}")
+        found.append(files[-1])
+    return found
+
+
+def _stamps(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
+    for file in sorted(root.rglob("*.png")):
+        folder = str(file.parent.relative_to(root))
+        key = next((key for key in STAMPS if folder == key or folder.startswith(key + "/")), None)
+        caption = file.with_suffix(".txt")
+        if key is None or not caption.is_file():
+            continue
+        lines = caption.read_text(encoding="utf-8", errors="replace").splitlines()
+        name = short_name(lines[0]) if lines else ""
+        picture = _fitted(PIL.Image.open(file).convert("RGBA"))
+        if name and picture is not None:
+            category, accept = STAMPS[key]
+            yield name, category, other_names(name, accept, category), "stamp", picture
+
+
+def _emoji(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
+    font = PIL.ImageFont.truetype(str(next(root.rglob("NotoColorEmoji.ttf"))), 109)
+    subgroup = ""
+    for line in next(root.rglob("emoji-test.txt")).read_text(encoding="utf-8").splitlines():
+        if line.startswith("# subgroup:"):
+            subgroup = line.split(":", 1)[1].strip()
+        match = re.match(r"([0-9A-F ]+?)\s*; fully-qualified\s*# (\S+) E[\d.]+ (.+)", line)
+        if not match or subgroup not in EMOJI or len(match[1].replace("FE0F", "").split()) != 1:
+            continue
+        name = match[3].lower()
+        if UNFIT.search(name):
+            continue
+        canvas = PIL.Image.new("RGBA", (150, 150))
+        PIL.ImageDraw.Draw(canvas).text((8, 8), match[2], font=font, embedded_color=True)
+        picture = _fitted(canvas)
+        if picture is not None:
+            category, accept = EMOJI[subgroup]
+            yield name, category, other_names(name, accept, category), "emoji", picture
+
+
+def _fitted(picture: PIL.Image.Image) -> PIL.Image.Image | None:
+    """Cropped to what is opaque and at most SIDE_PX long; None where too little or all of it is opaque."""
+    box = picture.getchannel("A").point(lambda a: 255 * (a > 60)).getbbox()
+    if box is None:
+        return None
+    picture = picture.crop(box)
+    opaque = float((np.asarray(picture)[..., 3] > 128).mean())
+    narrow = min(picture.size) / max(picture.size)
+    if opaque < 0.15 or narrow < 0.2 or max(picture.size) < 40:
+        return None
+    picture.thumbnail((SIDE_PX, SIDE_PX), PIL.Image.Resampling.LANCZOS)
+    return picture
+
+
+def short_name(caption: str) -> str:
+    """The noun of a one-line caption: 'A peacock (a male peafowl).' -> 'peacock'; '' where it is a sentence.
+
+    >>> short_name("An albino peahen (a female peafowl, or peacock).")
+    'albino peahen'
+    """
+    text = re.sub(r"\(.*?\)", "", caption).lower()
+    text = re.split(r"[.,;:!?]| with | from | in | on | of | for | at | that | made ", text)[0]
+    text = re.sub(r"^(a|an|the|some|two|three|pair) ", "", text.strip()).strip(" '\"")
+    words = text.split()
+    return " ".join(words) if 1 <= len(words) <= 3 and re.fullmatch(r"[a-z' -]+", text) else ""
+
+
+def other_names(name: str, hypernyms: tuple[str, ...], category: str) -> tuple[str, ...]:
+    """Other right answers: the head noun, its aliases, then the group's names and the category."""
+    head = name.split()[-1]
+    names = [head, *ALIASES.get(name, ()), *ALIASES.get(head, ()), *hypernyms, category]
+    return tuple(dict.fromkeys(other for other in names if other != name))

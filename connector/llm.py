@@ -1,0 +1,252 @@
+"""The language model: loaded once, shared by both routes, decoding the same way for both."""
+
+from __future__ import annotations
+
+import functools
+import json
+import queue
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experts import weights
+from experts.errors import ModelError, WeightsError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of answer text as it appears, with the log-probability the model gave it."""
+
+    text: str
+    logprob: float
+
+
+class LanguageModel:
+    """A transformers causal or encoder-decoder model with its tokenizer.
+
+    `model` computes on `device` in float32 on a CPU and bfloat16 on CUDA. `name` is what the trace shows.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.adapter = ""  # the LoRA merged into the weights, if any
+        self._lock = threading.Lock()  # one generation at a time: the models share all cores
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def width(self) -> int:
+        """D_llm, the width of an input embedding."""
+        return self.model.get_input_embeddings().embedding_dim
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Input embeddings of token ids of any shape [...] -> [..., D_llm]."""
+        return self.model.get_input_embeddings()(ids.to(self.device))
+
+    def stream(
+        self, embeddings: torch.Tensor, *, max_new_tokens: int, stop: threading.Event | None = None
+    ) -> Iterator[Token]:
+        """Greedy answer to a prompt given as embeddings [T, D_llm], piece by piece.
+
+        Both routes come through here. A loop of the same words ends the answer (no 6-gram twice). Setting `stop`, or
+        closing the iterator, really stops the model after the token it is at.
+
+        Raises:
+            ModelError: the model failed; the message carries its reason.
+        """
+        import torch
+        from transformers import LogitsProcessorList, StoppingCriteriaList
+
+        stop = stop or threading.Event()
+        pieces: queue.Queue[Token | BaseException | None] = queue.Queue()
+        scorer = _Scorer()
+        streamer = _Streamer(self.tokenizer, pieces, scorer, skip_first=not self.model.config.is_encoder_decoder)
+
+        def work() -> None:
+            try:
+                with self._lock, torch.inference_mode():
+                    inputs = embeddings[None].to(self.device, self.model.dtype)  # [1, T, D]
+                    self.model.generate(
+                        inputs_embeds=inputs,
+                        attention_mask=inputs.new_ones(inputs.shape[:2], dtype=torch.long),
+                        max_new_tokens=max_new_tokens,
+                        do_sample=False,
+                        no_repeat_ngram_size=6,
+                        pad_token_id=self.tokenizer.pad_token_id,
+                        logits_processor=LogitsProcessorList([scorer]),
+                        stopping_criteria=StoppingCriteriaList([lambda ids, scores, **_: stop.is_set()]),
+                        streamer=streamer,
+                    )
+                pieces.put(None)
+            except Exception as error:  # the engine's boundary: handed to the reader below
+                pieces.put(error)
+
+        thread = threading.Thread(target=work, name="duet-llm", daemon=True)
+        thread.start()
+        try:
+            while (piece := pieces.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise ModelError(f"the language model '{self.name}' failed: {_one_line(piece)}") from piece
+                yield piece
+        finally:
+            stop.set()
+            thread.join()
+
+    def answer(self, embeddings: torch.Tensor, *, max_new_tokens: int) -> str:
+        """The whole answer of `stream`, stripped."""
+        return "".join(token.text for token in self.stream(embeddings, max_new_tokens=max_new_tokens)).strip()
+
+
+class _Scorer:
+    """A logits processor that changes nothing and keeps each step's log-probabilities of the likeliest token."""
+
+    def __init__(self) -> None:
+        self.last: torch.Tensor | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        self.last = torch.log_softmax(scores[0].float(), dim=-1)
+        return scores
+
+
+class _Streamer:
+    """Turns the ids that `generate` puts here into text that never changes after it was shown."""
+
+    def __init__(self, tokenizer: Any, pieces: queue.Queue, scorer: _Scorer, *, skip_first: bool) -> None:
+        self.tokenizer, self.pieces, self.scorer = tokenizer, pieces, scorer
+        self.ids: list[int] = []
+        self.shown = 0
+        self.logprob = 0.0
+        self.prompt_due = not skip_first  # encoder-decoders first put the decoder's start token
+
+    def put(self, value: torch.Tensor) -> None:
+        if self.prompt_due or self.scorer.last is None:
+            self.prompt_due = False
+            return
+        token = int(value.flatten()[-1])
+        self.logprob += float(self.scorer.last[token])
+        self.ids.append(token)
+        text = self.tokenizer.decode(self.ids, skip_special_tokens=True)
+        if text.endswith("\ufffd"):  # the middle of a character
+            return
+        self.pieces.put(Token(text[self.shown :], self.logprob))
+        self.shown, self.logprob = len(text), 0.0
+
+    def end(self) -> None:
+        """Called by `generate` at its end; the worker closes the queue itself."""
+
+
+def _one_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:300]
+
+
+def choose_device(device: str = "auto") -> str:
+    """'cuda' or 'cpu' for a setting of auto, cpu or cuda."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device; use device 'cpu' or 'auto'")
+    return device
+
+
+@functools.lru_cache(maxsize=2)
+def load(name: str, device: str = "auto") -> LanguageModel:
+    """The language model `name`, loaded once a process and kept.
+
+    `name` is a row of experts.weights.WEIGHTS that holds a GGUF file, a directory, or a hub name of a causal or an
+    encoder-decoder model.
+
+    Raises:
+        WeightsError: it is not here and cannot be fetched.
+        ModelError: its files do not make a language model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    place = choose_device(device)
+    dtype = torch.bfloat16 if place == "cuda" else torch.float32
+    path = str(_converted(name) if name in weights.WEIGHTS else name)
+    try:
+        config = AutoConfig.from_pretrained(path)
+        family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = family.from_pretrained(path, dtype=dtype).to(place)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except OSError as error:
+        reason = _one_line(error).replace(path, Path(path).name)
+        raise WeightsError(
+            f"cannot load the language model '{name}': {reason} (expected a weights name, a model directory or a "
+            "reachable hub name; offline, use the embedded profile)"
+        ) from None
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"'{name}' is not a language model that transformers can load: {_one_line(error)}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LanguageModel(model, tokenizer, name)
+
+
+def _converted(name: str) -> Path:
+    """The safetensors directory made once from the GGUF of weights row `name`; remade if its source changed.
+
+    transformers needs half a minute to dequantise a GGUF and a tenth of a second to load the result.
+    """
+    from filelock import FileLock
+
+    source = weights.resolve(name)
+    files = sorted(source.glob("*.gguf"))
+    if not files:
+        return source
+    target = weights.home() / "converted" / name
+    stamp = {"file": files[0].name, "bytes": files[0].stat().st_size, "sha256": weights.WEIGHTS[name].files[0].sha256}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".lock")):
+        done = target / "converted-from.json"
+        if done.is_file() and json.loads(done.read_text()) == stamp:
+            return target
+        _convert(files[0], target, stamp)
+    return target
+
+
+def _convert(gguf: Path, target: Path, stamp: dict[str, Any]) -> None:
+    """Dequantise `gguf` to float32 safetensors in `target`, which appears whole or not at all."""
+    import shutil
+    import tempfile
+
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        staged = Path(folder) / "model"
+        staged.mkdir()
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer.save_pretrained(staged)
+        del model.config.quantization_config  # transformers refuses to save what it still thinks is quantised
+        model.config.save_pretrained(staged)
+        if model.generation_config is not None:
+            model.generation_config.save_pretrained(staged)
+        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+        if model.config.tie_word_embeddings:
+            tensors.pop("lm_head.weight", None)
+        save_file(tensors, staged / "model.safetensors", metadata={"format": "pt"})
+        (staged / "converted-from.json").write_text(json.dumps(stamp))
+        if target.exists():
+            shutil.rmtree(target)
+        staged.rename(target)

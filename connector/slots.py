@@ -1,0 +1,295 @@
+"""The embedded connector: finds objects on the feature grid and says each in soft words, `[colour][name][kind][place]`.
+
+A soft word is a mixture of the language model's own input embeddings, weighted by probabilities, so the untouched model
+can read it. Which words hold can be learned without the language model (stage `warmup`, thousands of samples a second);
+a residual that starts at zero lets later stages say what no word says.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+COLOURS = ("black", "white", "gray", "red", "orange", "brown", "yellow", "green", "teal", "blue", "purple", "pink")
+SIZES = ("small", "medium", "large")
+ROWS = ("top", "middle", "bottom")
+COLUMNS = ("left", "center", "right")
+
+
+@dataclass(frozen=True)
+class SlotConfig:
+    """The shape of a slot connector."""
+
+    names: tuple[str, ...]  # what a thing may be called; the first 1000 are ImageNet's classes, in their order
+    categories: tuple[str, ...]
+    widths: tuple[int, ...] = (320, 112, 40, 12, 80)  # parts of an encoder feature: last stage, ..., colour, COCO
+    tiles: int = 2  # the encoder's views: one whole, tiles x tiles parts
+    side: int = 7  # cells along a view's side
+    d_llm: int = 576
+    hidden: int = 256  # width of the trunk
+    blocks: int = 4  # depth of the trunk
+    slots: int = 6  # objects spoken of at most
+    whole_words: int = 2  # tokens for the name of the whole picture
+    name_words: int = 2  # tokens a name has at most
+
+    @property
+    def grid(self) -> int:
+        """Cells along the side of the whole picture."""
+        return self.side * max(self.tiles, 1)
+
+    @property
+    def words(self) -> int:
+        """Tokens of a slot: colour, name, kind, row, column."""
+        return self.name_words + 4
+
+    @property
+    def n_tokens(self) -> int:
+        """M."""
+        return self.whole_words + self.slots * self.words
+
+
+class SlotConnector(nn.Module):
+    """Features [B, N, D_enc] -> soft words [B, M, D_llm]."""
+
+    kind = "slots"
+
+    def __init__(self, config: SlotConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        stage, coco = c.widths[0], c.widths[-1]
+        mixed = sum(c.widths) + stage + coco  # a fine cell, and the whole view's cell above it
+        self.scale = nn.Parameter(torch.ones(mixed), requires_grad=False)  # set from data by fit_scale
+        self.enter = nn.Linear(mixed + 2, c.hidden)
+        self.trunk = nn.ModuleList(_Block(c.hidden) for _ in range(c.blocks))
+        self.heat = nn.Linear(c.hidden, 1)
+        self.colour = nn.Linear(c.hidden, len(COLOURS))
+        self.category = nn.Linear(c.hidden, len(c.categories))
+        self.size = nn.Linear(c.hidden, len(SIZES))
+        self.classify1 = nn.Linear(stage, 1280)  # ImageNet's head: starts as the encoder's own
+        self.classify2 = nn.Linear(1280, len(c.names))
+        self.name = nn.Linear(c.hidden, len(c.names))
+        self.residual = nn.Linear(c.hidden, c.words * c.d_llm)
+        self.gate = nn.Parameter(torch.tensor([12.0, 0.35]))  # how sharply, and from which heat on, a slot speaks
+        for layer in (self.name, self.residual):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.heat.bias, -3.0)
+        for vocabulary, size in (("names", (len(c.names), c.name_words)), ("categories", (len(c.categories), 1))):
+            self.register_buffer(f"{vocabulary}_words", torch.zeros(*size, c.d_llm), persistent=False)
+        for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
+            self.register_buffer(f"{vocabulary}_words", torch.zeros(len(words), c.d_llm), persistent=False)
+        self.register_buffer("silence", torch.zeros(c.d_llm), persistent=False)  # what an empty slot says
+
+    # -- vocabulary ---------------------------------------------------------------------------------------------
+
+    def bind(self, tokenizer: PreTrainedTokenizerBase, embeddings: Tensor) -> None:
+        """Take the words' embeddings [V, D_llm] from the language model that will read them."""
+        table = embeddings.detach().float()
+
+        def rows(text: str, count: int) -> Tensor:
+            ids = tokenizer(" " + text, add_special_tokens=False).input_ids[-count:]
+            blank = tokenizer(",", add_special_tokens=False).input_ids[:1]
+            return table[torch.tensor(ids + blank * (count - len(ids)))]  # [count, D_llm]
+
+        c = self.config
+        self.names_words = torch.stack([rows(name, c.name_words) for name in c.names])
+        self.categories_words = torch.stack([rows(name, 1) for name in c.categories])
+        for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
+            setattr(self, f"{vocabulary}_words", torch.stack([rows(word, 1)[0] for word in words]))
+        self.silence = rows("-", 1)[0]
+
+    def start_from(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+        """Start the name head as the encoder's classifier (W1, b1, W2, b2); names beyond ImageNet's start unlikely."""
+        with torch.no_grad():
+            weight1, bias1, weight2, bias2 = head
+            self.classify1.weight.copy_(weight1)
+            self.classify1.bias.copy_(bias1)
+            self.classify2.weight.zero_()
+            self.classify2.bias.fill_(float(bias2.mean()))
+            self.classify2.weight[: len(weight2)] = weight2
+            self.classify2.bias[: len(bias2)] = bias2
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def assemble(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, N, D_enc] -> the mixed grid [B, G, G, D] and the last stage of the whole view [B, side * side, 320]."""
+        c = self.config
+        batch, tiles, side = features.shape[0], max(c.tiles, 1), c.side
+        views = features.float().view(batch, -1, side, side, sum(c.widths))
+        whole = views[:, 0]  # [B, 7, 7, D_enc]
+        fine = views[:, 1:] if c.tiles else views
+        fine = fine.reshape(batch, tiles, tiles, side, side, -1).transpose(2, 3).reshape(batch, c.grid, c.grid, -1)
+        above = torch.cat([whole[..., : c.widths[0]], whole[..., -c.widths[-1] :]], dim=-1)
+        above = above.repeat_interleave(tiles, 1).repeat_interleave(tiles, 2)
+        return torch.cat([fine, above], dim=-1), whole[..., : c.widths[0]].flatten(1, 2)
+
+    def fit_scale(self, features: Tensor) -> None:
+        """Set the input scale so that each channel of these features has unit root mean square."""
+        mixed, _ = self.assemble(features)
+        self.scale.data = mixed.square().mean(dim=(0, 1, 2)).sqrt().clamp(min=1e-3).reciprocal()
+
+    def look(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Trunk features [B, G * G, hidden], heat logits [B, G, G] and pooled stage features [B, G * G, 320]."""
+        mixed, _ = self.assemble(features)  # [B, G, G, D]
+        grid = self.config.grid
+        axis = torch.linspace(-1, 1, grid, device=mixed.device)
+        place = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).expand(len(mixed), -1, -1, -1)
+        x = self.enter(torch.cat([mixed * self.scale, place], dim=-1)).permute(0, 3, 1, 2)  # [B, hidden, G, G]
+        for block in self.trunk:
+            x = block(x)
+        stage = mixed[..., : self.config.widths[0]].permute(0, 3, 1, 2)
+        stage = F.avg_pool2d(stage, 3, stride=1, padding=1, count_include_pad=False)
+        flat = x.flatten(2).transpose(1, 2)  # [B, G * G, hidden]
+        return flat, self.heat(flat)[..., 0].view(-1, grid, grid), stage.flatten(2).transpose(1, 2)
+
+    def name_logits(self, trunk: Tensor, stage: Tensor) -> Tensor:
+        """[..., hidden] and [..., 320] -> logits over names [..., K]."""
+        return self.classify2(F.relu6(self.classify1(stage))) + self.name(trunk)
+
+    def peaks(self, heat: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat logits [B, G, G] -> scores [B, S] and cells [B, S] of the S highest local maxima, best first."""
+        probability = heat.sigmoid()
+        highest = F.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]
+        alone = torch.where(probability == highest, probability, torch.zeros_like(probability))
+        return alone.flatten(1).topk(self.config.slots, dim=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        trunk, heat, stage = self.look(features)
+        scores, cells = self.peaks(heat)  # [B, S]
+        here = _gather(trunk, cells)  # [B, S, hidden]
+        names = self.name_logits(here, _gather(stage, cells)).softmax(-1)
+        kinds = self.category(here).softmax(-1) @ self.categories_words[:, 0] + self.size(here).softmax(-1) @ self.sizes_words
+        rows, columns = self._places(cells)
+        spoken = torch.cat(
+            [
+                (self.colour(here).softmax(-1) @ self.colours_words)[:, :, None],
+                torch.einsum("bsk,kwd->bswd", names, self.names_words),
+                kinds[:, :, None],
+                (rows @ self.rows_words)[:, :, None],
+                (columns @ self.columns_words)[:, :, None],
+            ],
+            dim=2,
+        )  # [B, S, words, D_llm]
+        spoken = spoken + self.residual(here).view_as(spoken)
+        open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))[..., None, None]
+        tokens = open_ * spoken + (1 - open_) * self.silence
+        return torch.cat([self._whole(features), tokens.flatten(1, 2)], dim=1)  # [B, M, D_llm]
+
+    def _whole(self, features: Tensor) -> Tensor:
+        """The name of the whole picture in soft words [B, whole_words, D_llm], as the frozen classifier gives it."""
+        _, stage = self.assemble(features)
+        hidden = F.relu6(self.classify1(stage)).mean(1)  # [B, 1280]
+        logits = self.classify2(hidden)[:, :1000]
+        top, index = logits.softmax(-1).topk(5, dim=-1)
+        words = self.names_words[index][:, :, : self.config.whole_words]  # [B, 5, W, D_llm]
+        return torch.einsum("bk,bkwd->bwd", top / top.sum(-1, keepdim=True), words)
+
+    def _places(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells [B, S] -> soft rows and columns [B, S, 3], one third of the picture each."""
+        grid = self.config.grid
+        y, x = (cells // grid + 0.5) / grid, (cells % grid + 0.5) / grid
+        thirds = torch.tensor([1 / 6, 0.5, 5 / 6], device=cells.device)
+        return tuple((-((at[..., None] - thirds) ** 2) * 150).softmax(-1) for at in (y, x))
+
+    # -- keeping ------------------------------------------------------------------------------------------------
+
+    def describe(self, features: Tensor, row: int = 0) -> list[dict[str, Any]]:
+        """What the connector says of one image before it becomes soft words: for people, traces and tests."""
+        c = self.config
+        with torch.no_grad():
+            trunk, heat, stage = self.look(features[row : row + 1])
+            scores, cells = self.peaks(heat)
+            here = _gather(trunk, cells)
+            names = self.name_logits(here, _gather(stage, cells)).softmax(-1)[0]
+            rows, columns = (place[0].argmax(-1) for place in self._places(cells))
+            return [
+                {
+                    "score": round(float(scores[0, s]), 3),
+                    "name": c.names[int(names[s].argmax())],
+                    "p": round(float(names[s].max()), 3),
+                    "colour": COLOURS[int(self.colour(here)[0, s].argmax())],
+                    "category": c.categories[int(self.category(here)[0, s].argmax())],
+                    "size": SIZES[int(self.size(here)[0, s].argmax())],
+                    "place": f"{ROWS[int(rows[s])]} {COLUMNS[int(columns[s])]}",
+                }
+                for s in range(c.slots)
+            ]
+
+    def save_config(self, path: Path) -> None:
+        path.write_text(json.dumps({"kind": self.kind} | asdict(self.config), indent=1))
+
+
+class _Block(nn.Module):
+    """Depthwise 5 x 5, then a pointwise MLP (Liu et al. 2022, ConvNeXt), on [B, C, G, G]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        return x + self.down(F.gelu(self.up(y))).permute(0, 3, 1, 2)
+
+
+def _gather(grid: Tensor, cells: Tensor) -> Tensor:
+    """Rows [B, S, C] of a flat grid [B, G * G, C] at cells [B, S]."""
+    return grid.gather(1, cells[..., None].expand(-1, -1, grid.shape[-1]))
+
+
+# -- warm-up in word space ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which words hold of a batch of scenes; -1 where unknown."""
+
+    heat: Tensor  # [B, G, G] in [0, 1], 1 at centres
+    cells: Tensor  # [B, O] centre cells, -1 where there is no object
+    names: Tensor  # [B, O]
+    colours: Tensor  # [B, O]
+    categories: Tensor  # [B, O]
+    sizes: Tensor  # [B, O]
+    weights: dict[str, float] = field(default_factory=lambda: {"name": 1.0, "colour": 1.0, "category": 0.5, "size": 0.3})
+
+
+def warmup_loss(connector: SlotConnector, features: Tensor, targets: Targets) -> tuple[Tensor, dict[str, float]]:
+    """How badly the soft words fit: focal loss of the heat (Zhou et al. 2019, eq. 1) plus cross-entropy of each word."""
+    trunk, heat, stage = connector.look(features)
+    loss = focal_loss(heat, targets.heat)
+    metrics = {"heat": float(loss.detach())}
+    present = targets.cells >= 0
+    cells = targets.cells.clamp(min=0)
+    here, there = _gather(trunk, cells), _gather(stage, cells)
+    heads = {
+        "name": (connector.name_logits(here, there), targets.names),
+        "colour": (connector.colour(here), targets.colours),
+        "category": (connector.category(here), targets.categories),
+        "size": (connector.size(here), targets.sizes),
+    }
+    for key, (logits, truth) in heads.items():
+        known = present & (truth >= 0)
+        if known.any():
+            part = F.cross_entropy(logits[known], truth[known], label_smoothing=0.05 if key == "name" else 0.0)
+            loss = loss + targets.weights[key] * part
+            metrics[key] = float((logits[known].argmax(-1) == truth[known]).float().mean())
+    return loss, metrics
+
+
+def focal_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Penalty-reduced focal loss of heat logits against a heat map of the same shape, per object."""
+    log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
+    p = logits.sigmoid()
+    at_centre = truth == 1
+    loss = torch.where(at_centre, -((1 - p) ** 2) * log_p, -((1 - truth) ** 4) * p**2 * log_not)
+    return loss.sum() / at_centre.sum().clamp(min=1)
