@@ -1,10 +1,10 @@
 """The sound and video decoder of the media door: PyAV in a process of its own, which can be killed.
 
 FFmpeg can crash, hang or eat memory on a hostile file, so it never runs in the process that answers people. `decode`
-starts a child, gives it one JSON line and the encoded bytes on standard input, and reads back one JSON line on standard
-output and raw numbers from a temporary folder. The child is killed after `limits.decode_s`, its memory is bounded where the
-platform can do that, and it may die in any way without harm. The demuxer is fixed by the caller, never guessed by FFmpeg:
-playlists and concat scripts, which open other files and addresses, cannot be reached.
+starts a child, gives it one JSON line and the encoded bytes on standard input, and reads back one JSON line on
+standard output and raw numbers from a temporary folder. The child is killed after `limits.decode_s`, its memory is
+bounded where the platform can do that, and it may die in any way without harm. The demuxer is fixed by the caller,
+never guessed by FFmpeg: playlists and concat scripts, which open other files and addresses, cannot be reached.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CHILD = "import sys; sys.path.append(sys.argv[1]); from experts.decode import se
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """What came out: `samples` [S] float32 mono at 16,000 Hz (or None), `frames` each [H, W, 3] uint8, times in seconds."""
+    """What came out: `samples` [S] float32 mono at 16,000 Hz, or None; `frames` each [H, W, 3] uint8."""
 
     kind: str
     samples: np.ndarray | None
@@ -55,7 +55,7 @@ class Decoded:
 
 
 def command() -> list[str]:
-    """The child's command line. -P and an appended path: nothing in the current folder or beside us can shadow numpy."""
+    """The child's command line. -P and an appended path: nothing in the current folder can shadow a library."""
     return [sys.executable, "-P", "-c", CHILD, str(Path(__file__).resolve().parents[1])]
 
 
@@ -96,8 +96,8 @@ def decode(data: bytes, name: str, form: str, want: str | None, limits: Limits) 
             raise MediaError(f"{name} {' '.join(str(reply['refused']).split())[:300]}")
         if "failed" in reply:
             raise MediaError(
-                f"{name} starts like {form} but cannot be decoded ({str(reply['failed'])[:60]}): it is damaged, cut short "
-                f"or in a codec that is not accepted; {again}"
+                f"{name} starts like {form} but cannot be decoded ({str(reply['failed'])[:60]}): it is damaged, cut "
+                f"short or in a codec that is not accepted; {again}"
             )
         samples = np.fromfile(Path(out, "samples"), np.float32) if reply["audio"] else None  # [S]
         frames, at = [], 0
@@ -155,13 +155,15 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
 
     declared_s = _wav_s(data) if form == "WAV" else 0.0
     _check_length(declared_s, limits.audio_s, "sounds")
-    with av.open(io.BytesIO(data), format=DEMUXERS[form]) as box:
+    with av.open(io.BytesIO(data), "r", format=DEMUXERS[form]) as box:
         covers = av.stream.Disposition.attached_pic  # cover art is not video
         video = next((s for s in box.streams.video if not s.disposition & covers), None)
         audio = next(iter(box.streams.audio), None)
         kind = "video" if video else "audio"
         if not video and not audio:
-            raise Refused(f"is {form} without sound or pictures; accepted: a file with at least one track; export it again")
+            raise Refused(
+                f"is {form} without sound or pictures; accepted: a file with at least one track; export it again"
+            )
         if want and kind != want:
             now, other = ("a sound", "a video") if kind == "audio" else ("a video", "a sound")
             raise Refused(f"is {now} ({form}), not {other}; pass it as {kind}")
@@ -175,12 +177,13 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
             _check_decoded(declared_s * audio.rate * audio.channels, limits)
         start_s = (box.start_time or 0) / av.time_base
 
-        marks, end_s = _scan(box, video, start_s, limits)
+        marks, end_s = _scan(box, video, audio, start_s, limits)
     _check_length(end_s, longest_s, plural)
     slack_s = SLACK_S.get(form, 0.5 + 0.1 * declared_s)
     if end_s < declared_s - slack_s:
         raise Refused(
-            f"is cut short: it declares {declared_s:.1f} s and holds {end_s:.1f} s; accepted: whole files; copy it again"
+            f"is cut short: it declares {declared_s:.1f} s and holds {end_s:.1f} s; accepted: whole files; "
+            "copy or download it again"
         )
 
     reply: dict[str, Any] = {"kind": kind, "audio": False, "sizes": [], "times_s": [], "duration_s": end_s}
@@ -191,7 +194,9 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
                 reply["sizes"].append(rgb.shape[:2])
                 rgb.tofile(file)
         if not reply["sizes"]:
-            raise Refused(f"is {form} without a picture that can be decoded; accepted: at least one frame; export it again")
+            raise Refused(
+                f"is {form} without a picture that can be decoded; accepted: at least one frame; export it again"
+            )
     if audio:
         with av.open(io.BytesIO(data), format=DEMUXERS[form]) as box, open(out / "samples", "wb") as file:
             n_samples = sum(_write(file, part) for part in _sound(box, box.streams[audio.index], start_s, limits))
@@ -216,13 +221,13 @@ def _check_decoded(n_values: float, limits: Limits) -> None:
     """`n_values`: samples times channels, at the file's own rate."""
     if n_values * 4 > limits.audio_decoded_bytes:
         raise Refused(
-            f"is {n_values * 4 / 1e6:,.0f} MB of sound when decoded; accepted: up to {limits.audio_decoded_bytes / 1e6:,.0f} "
-            "MB; use fewer channels, a lower rate or a shorter part"
+            f"is {n_values * 4 / 1e6:,.0f} MB of sound when decoded; accepted: up to "
+            f"{limits.audio_decoded_bytes / 1e6:,.0f} MB; use fewer channels, a lower rate or a shorter part"
         )
 
 
 def _wav_s(data: bytes) -> float:
-    """Seconds a WAV header declares, whatever the file holds; 0 where it leaves the length open, as recorders of a pipe do."""
+    """Seconds a WAV header declares, whatever the file holds; 0 where it leaves the length open (written to a pipe)."""
     at, bytes_s = 12, 0
     while at + 8 <= len(data):
         tag, size = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
@@ -236,23 +241,22 @@ def _wav_s(data: bytes) -> float:
 
 @dataclass(frozen=True)
 class Mark:
-    """A video packet in demuxing order: its time stamp (in the stream's time base) and whether decoding can start at it."""
+    """A video packet: its time stamp, in the stream's time base, and whether decoding can start at it."""
 
     stamp: int
     key: bool
 
 
-def _scan(box: Any, video: Any, start_s: float, limits: Limits) -> tuple[list[Mark], float]:
-    """Go through all packets without decoding: the video's marks, and the end of the longest track in seconds."""
+def _scan(box: Any, video: Any, audio: Any, start_s: float, limits: Limits) -> tuple[list[Mark], float]:
+    """Go through all packets without decoding: the video's marks, and the end of the longer track in seconds."""
     marks: list[Mark] = []
     end_s = 0.0
-    for packet in box.demux():
+    for packet in box.demux(*(stream for stream in (video, audio) if stream)):
         stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is None or packet.stream.type not in ("audio", "video"):
+        if stamp is None:  # the empty packet that ends a stream
             continue
-        if packet.stream is video or packet.stream.type == "audio":
-            end_s = max(end_s, float((stamp + (packet.duration or 0)) * packet.time_base) - start_s)
-        if video and packet.stream.index == video.index:
+        end_s = max(end_s, float((stamp + (packet.duration or 0)) * packet.time_base) - start_s)
+        if packet.stream.type == "video":
             marks.append(Mark(stamp, packet.is_keyframe))
             if len(marks) > MOST_FPS * limits.video_s:
                 most = int(MOST_FPS * limits.video_s)
@@ -274,8 +278,8 @@ def _chosen(marks: list[Mark], most: int) -> list[int]:
 def _runs(marks: list[Mark], chosen: list[int]) -> dict[int, list[int]]:
     """Which packets to decode for the chosen ones: {last packet of a run: the run's packets}.
 
-    A frame needs the packets from its key frame to its own, in file order. A frame shown before the key frame it follows
-    in the file (an open group of pictures) leans on the group before as well.
+    A frame needs the packets from its key frame to its own, in file order. A frame shown before the key frame it
+    follows in the file (an open group of pictures) leans on the group before as well.
     """
     keys = [i for i, mark in enumerate(marks) if mark.key] or [0]
     runs: dict[int, list[int]] = {}
@@ -304,7 +308,8 @@ def _frames(
     pixels = max(context.width * context.height, 1)
     if pixels > limits.image_pixels:
         raise Refused(
-            f"has frames of {context.width} x {context.height} px; accepted: up to {limits.image_pixels:,} px; scale it down"
+            f"has frames of {context.width} x {context.height} px; accepted: up to {limits.image_pixels:,} px; "
+            "scale it down"
         )
     chosen = _chosen(marks, min(limits.video_frames, limits.image_pixels // pixels))
     runs = _runs(marks, chosen)

@@ -102,7 +102,7 @@ UNFIT = re.compile(
     r"aerial|monorail|paw|nest|feather|spider web|microbe|cobweb|clinking|tropical drink|pour|chopsticks|fork|knife|jar|"
     r"stamp|goal|medal|pistol|disk|optical|movie|film|clapper|money|shopping|rescue|oncoming|lotus|potted|leaf|shoots|"
     r"receiver|pager|fax|battery|plug|keyboard|trackball|printer|candle|diya|bulb|magnifying|lantern|love|wedding|castle|"
-    r"map|tokyo|wing|blowfish|front-facing|hatching|face|lip|ring$|shamrock|herb|clover|ear of|sheaf|rice|seedling|cooking"
+    r"tux|map|tokyo|wing|blowfish|front-facing|hatching|face|lip|ring$|shamrock|herb|clover|ear of|sheaf|rice|seedling|cooking"
 )
 ALIASES: dict[str, tuple[str, ...]] = {
     "automobile": ("car",), "airplane": ("plane", "aeroplane"), "aircraft": ("plane",), "puppy": ("dog",),
@@ -203,7 +203,7 @@ def _stamps(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Im
         lines = caption.read_text(encoding="utf-8", errors="replace").splitlines()
         name = short_name(lines[0]) if lines else ""
         picture = _fitted(PIL.Image.open(file).convert("RGBA"))
-        if name and picture is not None:
+        if name and picture is not None and not name.startswith("tux"):
             category, accept = STAMPS[key]
             yield name, category, other_names(name, accept, category), "stamp", picture
 
@@ -217,7 +217,7 @@ def _emoji(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Ima
         match = re.match(r"([0-9A-F ]+?)\s*; fully-qualified\s*# (\S+) E[\d.]+ (.+)", line)
         if not match or subgroup not in EMOJI or len(match[1].replace("FE0F", "").split()) != 1:
             continue
-        name = match[3].lower()
+        name = match[3].lower().replace("\u2019", "'")
         if UNFIT.search(name):
             continue
         canvas = PIL.Image.new("RGBA", (150, 150))
@@ -251,6 +251,7 @@ def short_name(caption: str) -> str:
     text = re.sub(r"\(.*?\)", "", caption).lower()
     text = re.split(r"[.,;:!?]| with | from | in | on | of | for | at | that | made ", text)[0]
     text = re.sub(r"^(a|an|the|some|two|three|pair) ", "", text.strip()).strip(" '\"")
+    text = re.sub(r"^very \w+ ", "", text)
     words = text.split()
     return " ".join(words) if 1 <= len(words) <= 3 and re.fullmatch(r"[a-z' -]+", text) else ""
 

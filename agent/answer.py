@@ -1,0 +1,100 @@
+"""Question in, Steps while it is answered, Answer out: the plain data that CLI, UI, server and evaluation share."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from experts.base import Finding
+from experts.media import Media
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, about which media."""
+
+    text: str
+    media: tuple[Media, ...] = ()
+
+    def of_kind(self, kind: str) -> tuple[Media, ...]:
+        """The media of one kind: image, audio or video."""
+        return tuple(medium for medium in self.media if medium.kind == kind)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happened while a question was answered.
+
+    `kind` is media (taken in), expert (looked; `findings`), encode, evidence (the text the model reads), token (a piece of
+    the answer), fallback, error, or answer (the last; `answer`). `start_s` counts from the start of the route.
+    """
+
+    kind: str
+    name: str
+    route: str
+    start_s: float
+    seconds: float = 0.0
+    text: str = ""
+    findings: tuple[Finding, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    answer: Answer | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, for the trace: what is empty is left out."""
+        values = {
+            "kind": self.kind,
+            "name": self.name,
+            "start_s": round(self.start_s, 4),
+            "seconds": round(self.seconds, 4),
+            "text": self.text,
+            "findings": len(self.findings),
+            "data": self.data,
+        }
+        return {key: value for key, value in values.items() if value not in ("", {}, 0) or key in ("start_s", "seconds")}
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Why one route handed a question to another."""
+
+    from_: str
+    to: str
+    reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        return {"from": self.from_, "to": self.to, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a route said, on which evidence, at which cost.
+
+    `confidence` in [0, 1] is the geometric mean of the probabilities that the model gave the answer's tokens: the same
+    measure for every route, a measure of fluency as much as of truth. It is 0 where the model was never asked.
+    """
+
+    route: str
+    text: str
+    confidence: float
+    seconds: float
+    findings: tuple[Finding, ...] = ()
+    fallback: Fallback | None = None
+    trace: tuple[Step, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract of `duet ask --json`."""
+        return {
+            "route": self.route,
+            "text": self.text,
+            "confidence": round(self.confidence, 4),
+            "seconds": round(self.seconds, 3),
+            "fallback": self.fallback.to_dict() if self.fallback else None,
+            "findings": [_finding(finding) for finding in self.findings],
+            "trace": [step.to_dict() for step in self.trace],
+        }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    values = dataclasses.asdict(finding)
+    return {key: values[key] for key in ("expert", "text", "score", "box", "span", "source", "extra")}

@@ -1,0 +1,1 @@
+"""The learnable interface between encoders and the language model, and how it is trained."""

@@ -1,0 +1,1 @@
+"""Scripts that turn published weights into the layouts the experts read."""

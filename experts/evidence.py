@@ -1,0 +1,111 @@
+"""Findings -> the compact evidence text that the language model answers from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from experts.base import Finding
+from experts.kinds import kinds_of, matches
+
+ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
+MAX_CHARS = 1200  # of the evidence; the least certain findings are left out first, and that is said
+
+ASKED = (
+    r"(?:is|are) there (?:not |no )?(?:a |an |any |some |the )?(?P<thing>[\w' -]+?)(?: (?:in|on|at|here|visible|present|to be seen)\b.*)?\?",
+    r"(?:do|can) you (?:see|find|spot) (?:a |an |any |some |the )?(?P<thing>[\w' -]+?)(?: (?:in|on|at|here)\b.*)?\?",
+    r"(?:does|do) the (?:image|picture|photo|video|scene)s? (?:not )?(?:contain|show|have|include) (?:a |an |any |some |the )?(?P<thing>[\w' -]+?)\?",
+    r"is (?:a |an |any |no )(?P<thing>[\w' -]+?) (?:present|visible|shown|in|on|there)\b.*\?",
+    r"(?:how many|count the|what is the number of|number of) (?P<thing>[\w' -]+?)(?: (?:are|is|can|do|does|in|on|at|there)\b.*)?[?.]",
+)
+
+
+def asked_thing(question: str) -> str:
+    """The noun phrase whose presence or number is asked for; "" where none is.
+
+    >>> asked_thing("How many dogs are in the picture?")
+    'dogs'
+    """
+    text = question.strip().lower()
+    text = text if text.endswith(("?", ".")) else text + "?"
+    for pattern in ASKED:
+        if match := re.fullmatch(pattern, text):
+            return match["thing"].strip()
+    return ""
+
+
+def place(box: Sequence[float], size: tuple[int, int]) -> str:
+    """Which ninth of a picture of (width, height) holds a box's centre: 'top left' ... 'center' ... 'bottom right'."""
+    x, y = (box[0] + box[2]) / 2 / size[0], (box[1] + box[3]) / 2 / size[1]
+    row, column = ROWS[min(int(y * 3), 2)], COLUMNS[min(int(x * 3), 2)]
+    if row == "middle":
+        return column
+    return row if column == "center" else f"{row} {column}"
+
+
+def compose_evidence(
+    findings: Sequence[Finding], question: str, sizes: dict[str, tuple[int, int]] | None = None, failed: Sequence[str] = ()
+) -> str:
+    """One line an expert, then what was asked for and not found.
+
+    `sizes` maps a finding's source to the (width, height) of its picture, for places. `failed` names experts that could
+    not look: the text then says so instead of letting their silence pass for absence.
+    """
+    sizes = sizes or {}
+    lines = [
+        _objects([f for f in findings if f.expert == "detect"], sizes),
+        _tags([f for f in findings if f.expert == "tag"]),
+        _texts([f for f in findings if f.expert == "ocr"], sizes),
+        _speech([f for f in findings if f.expert == "speech"]),
+        *(f"{f.expert}: {clean(f.text)}." for f in findings if f.expert not in ("detect", "tag", "ocr", "speech", "caption")),
+    ]
+    if failed:
+        lines.append(f"Could not look: {', '.join(failed)}.")
+    thing = asked_thing(question)
+    if thing and not any(matches(thing, f.text) for f in findings if f.expert in ("detect", "tag")):
+        lines.append(f"Not found: {thing}.")
+    text = "\n".join(line for line in lines if line)
+    if len(text) > MAX_CHARS:
+        text = text[:MAX_CHARS].rsplit(" ", 1)[0] + " ... (more findings left out)"
+    return text or "Nothing was found."
+
+
+def clean(text: str) -> str:
+    """Text from media as one line of data: no line breaks, no chat markers, at most 400 characters."""
+    text = re.sub(r"<\|.*?\|>", " ", text)
+    return re.sub(r"\s+", " ", text).strip()[:400]
+
+
+def _objects(findings: Sequence[Finding], sizes: dict[str, tuple[int, int]]) -> str:
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.text, []).append(finding)
+    parts = []
+    for name, group in groups.items():
+        where = [_where(f, sizes) for f in group]
+        shown = ", ".join(w for w in where if w)
+        parts.append(f"{len(group)} {name}{'s' if len(group) > 1 else ''}" + (f" ({shown})" if shown else ""))
+    return f"Objects: {'; '.join(parts)}." if parts else ""
+
+
+def _where(finding: Finding, sizes: dict[str, tuple[int, int]]) -> str:
+    colour = str(finding.extra.get("colour") or "")
+    at = place(finding.box, sizes[finding.source]) if finding.box and finding.source in sizes else ""
+    when = f"{finding.span[0]:.0f}-{finding.span[1]:.0f} s" if finding.span else ""
+    return " ".join(part for part in (colour, at, when) if part)
+
+
+def _tags(findings: Sequence[Finding]) -> str:
+    parts = []
+    for finding in findings[:5]:
+        kind = next(iter(kinds_of(finding.text)), "")
+        parts.append(f"{finding.text}{f' ({kind})' if kind else ''} {finding.score:.0%}")
+    return f"Looks like: {', '.join(parts)}." if parts else ""
+
+
+def _texts(findings: Sequence[Finding], sizes: dict[str, tuple[int, int]]) -> str:
+    return f'Text: {"; ".join(chr(34) + clean(f.text) + chr(34) for f in findings)}.' if findings else ""
+
+
+def _speech(findings: Sequence[Finding]) -> str:
+    return f'Speech: "{clean(" ".join(f.text for f in findings))}"' if findings else ""
