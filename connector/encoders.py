@@ -147,6 +147,7 @@ class DenseScores:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = 1  # a second pool of spinning threads beside torch's slows both
         file = next(resolve("nanodet-coco").glob("*.onnx"))
         self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"]

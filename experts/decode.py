@@ -155,7 +155,7 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
 
     declared_s = _wav_s(data) if form == "WAV" else 0.0
     _check_length(declared_s, limits.audio_s, "sounds")
-    with av.open(io.BytesIO(data), "r", format=DEMUXERS[form]) as box:
+    with _open(data, form) as box:
         covers = av.stream.Disposition.attached_pic  # cover art is not video
         video = next((s for s in box.streams.video if not s.disposition & covers), None)
         audio = next(iter(box.streams.audio), None)
@@ -166,7 +166,8 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
             )
         if want and kind != want:
             now, other = ("a sound", "a video") if kind == "audio" else ("a video", "a sound")
-            raise Refused(f"is {now} ({form}), not {other}; pass it as {kind}")
+            fits = "files with pictures" if want == "video" else "files with sound only"
+            raise Refused(f"is {now} ({form}), not {other}; pass it as {kind} (accepted here: {fits})")
         if not video and len(data) > limits.audio_bytes:
             raise Refused(_too_big(len(data), limits.audio_bytes, "sounds"))
         if form not in GUESSED:
@@ -176,6 +177,8 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
         if audio:
             _check_decoded(declared_s * audio.rate * audio.channels, limits)
         start_s = (box.start_time or 0) / av.time_base
+        # PyAV reads freed memory when asked about a stream of a closed file: keep the numbers, not the streams.
+        video_at, audio_at = video.index if video else None, audio.index if audio else None
 
         marks, end_s = _scan(box, video, audio, start_s, limits)
     _check_length(end_s, longest_s, plural)
@@ -187,9 +190,9 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
         )
 
     reply: dict[str, Any] = {"kind": kind, "audio": False, "sizes": [], "times_s": [], "duration_s": end_s}
-    if video:
-        with av.open(io.BytesIO(data), format=DEMUXERS[form]) as box, open(out / "frames", "wb") as file:
-            for time_s, rgb in _frames(box, box.streams[video.index], marks, start_s, limits):
+    if video_at is not None:
+        with _open(data, form) as box, open(out / "frames", "wb") as file:
+            for time_s, rgb in _frames(box, box.streams[video_at], marks, start_s, limits):
                 reply["times_s"].append(round(max(time_s, 0.0), 6))
                 reply["sizes"].append(rgb.shape[:2])
                 rgb.tofile(file)
@@ -197,15 +200,21 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
             raise Refused(
                 f"is {form} without a picture that can be decoded; accepted: at least one frame; export it again"
             )
-    if audio:
-        with av.open(io.BytesIO(data), format=DEMUXERS[form]) as box, open(out / "samples", "wb") as file:
-            n_samples = sum(_write(file, part) for part in _sound(box, box.streams[audio.index], start_s, limits))
-        if not n_samples and not video:
+    if audio_at is not None:
+        with _open(data, form) as box, open(out / "samples", "wb") as file:
+            n_samples = sum(_write(file, part) for part in _sound(box, box.streams[audio_at], start_s, limits))
+        if not n_samples and kind == "audio":
             raise Refused("is a sound of 0 samples; accepted: at least one; record it again")
         reply["audio"] = n_samples > 0
-        if not video:
+        if kind == "audio":
             reply["duration_s"] = n_samples / RATE_HZ
     return reply
+
+
+def _open(data: bytes, form: str) -> Any:
+    import av
+
+    return av.open(io.BytesIO(data), "r", format=DEMUXERS[form], metadata_errors="replace")  # old tags are in Latin-1
 
 
 def _too_big(size: int, limit: int, plural: str) -> str:

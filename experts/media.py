@@ -244,7 +244,7 @@ def _take(source: Any, name: str | None, want: str | None, limits: Limits) -> _T
     """The encoded bytes of `source`, of a kind that fits `want` and within the kind's size limit."""
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
-        return _judge(data, len(data), _base(name or want or "bytes"), want, limits)
+        return _judge(data, len(data), _base(name or want or "media"), want, limits)
     if isinstance(source, os.PathLike):
         source = os.fsdecode(source)
     if not isinstance(source, str):
@@ -254,11 +254,13 @@ def _take(source: Any, name: str | None, want: str | None, limits: Limits) -> _T
         )
     if source[:5].lower() == "data:":
         data = _data_url(source, max(_most_bytes(kind, limits) for kind in NOUN))
-        return _judge(data, len(data), _base(name or want or "data"), want, limits)
+        return _judge(data, len(data), _base(name or want or "media"), want, limits)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
         path = re.split(r"[?#]", source)[0].partition("://")[2].rstrip("/").partition("/")[2]  # not host, not query
+        shown, scheme = _quote(_base(path)) if path else "this", source.partition(":")[0].lower()
+        what = "a web address" if scheme in ("http", "https") else f"an address ({scheme}:)"
         raise MediaError(
-            f"{_quote(_base(path)) if path else 'this'} is a web address, and fetching is off; accepted: a path, bytes, a data: URL or an array; "
+            f"{shown} is {what}, and fetching is off; accepted: a path, bytes, a data: URL or an array; "
             "download it first and pass the file"
         )
     return _read(source, _base(name or source.rstrip("/\\")), want, limits)
@@ -382,6 +384,8 @@ def _pixels_of_file(taken: _Taken, limits: Limits) -> np.ndarray:
             f"{shown} is an image in {taken.form}, which this installation cannot read; accepted: {ACCEPTED['image']}; "
             "export it as JPEG or PNG"
         )
+    if form == "WEBP":  # Pillow sets up the whole canvas of a WebP before it tells its size
+        _check_pixels(*_webp_size(taken.data), shown, limits)
     with PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large or slightly odd files; refusals are ours
         lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
@@ -407,6 +411,17 @@ def _pixels_of_file(taken: _Taken, limits: Limits) -> np.ndarray:
             ) from None
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """(width, height) in a WebP header (RFC 9649): extended, lossless or lossy."""
+    head = data[12:30].ljust(18, b"\0")
+    if head[:4] == b"VP8X":
+        return int.from_bytes(head[12:15], "little") + 1, int.from_bytes(head[15:18], "little") + 1
+    if head[:4] == b"VP8L":
+        bits = int.from_bytes(head[9:13], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(head[14:16], "little") & 0x3FFF or 1, int.from_bytes(head[16:18], "little") & 0x3FFF or 1
 
 
 def _check_pixels(width: int, height: int, shown: str, limits: Limits) -> None:

@@ -76,7 +76,7 @@ def mux(
             pictures.pix_fmt = "yuvj420p" if video == "mjpeg" else "yuv420p"
             pictures.codec_context.gop_size = gop
         if audio:
-            sound = box.add_stream(audio, rate=48_000)
+            sound = box.add_stream(audio, rate=48_000, options={"strict": "experimental"})  # for vorbis
             sound.layout = "stereo"
         if cover:
             art = box.add_stream("mjpeg", rate=1)
@@ -146,13 +146,15 @@ def bomb_tiff(width: int, height: int) -> bytes:
 
 def declared_wav(seconds: float, held: bytes = b"\0" * 3200) -> bytes:
     size = int(32_000 * seconds)
-    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 16, b"data", size)  # fmt: skip
+    fields = (b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, 16_000, 32_000, 2, 16, b"data", size)
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", *fields)
     return head + held
 
 
 def float_wav(values: list[float]) -> bytes:
     body = np.array(values, "<f4").tobytes()
-    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16, 3, 1, 16_000, 64_000, 4, 32, b"data", len(body))  # fmt: skip
+    fields = (b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16, 3, 1, 16_000, 64_000, 4, 32, b"data", len(body))
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", *fields)
     return head + body
 
 
@@ -192,38 +194,200 @@ BAD_FILES: dict[str, tuple[Callable, str, Callable[[], bytes], Limits, list[str]
     "a web page": (Image.open, "x.png", lambda: b"<!DOCTYPE html><html>", Limits(), ["web page", "PNG"]),
     "a program": (Audio.open, "x.wav", lambda: b"\x7fELF\x02\x01\x01", Limits(), ["program", "WAV"]),
     "unknown bytes": (open_media, "x.bin", lambda: b"\x01\x02\x00\x99" * 50, Limits(), ["not known", "PNG"]),
-    "a sound as image": (Image.open, "x.wav", lambda: TONE, Limits(), ["is a sound (WAV), not an image; pass it as audio"]),
+    "a sound as image": (
+        Image.open,
+        "x.wav",
+        lambda: TONE,
+        Limits(),
+        ["is a sound (WAV), not an image; pass it as audio"],
+    ),
     "an image as sound": (Audio.open, "x.png", picture, Limits(), ["is an image (PNG), not a sound; pass it as image"]),
-    "a sound as video": (Video.open, "x.wav", lambda: TONE, Limits(), ["is a sound (WAV), not a video; pass it as audio"]),
-    "a video as sound": (Audio.open, "x.mp4", lambda: SHORT_MP4, Limits(), ["a video (MP4), not a sound; pass it as video"]),
-    "a sound-only MP4 as video": (Video.open, "x.mp4", lambda: mux("mp4", None, "aac"), Limits(), ["is a sound (MP4), not a video; pass it as audio"]),
+    "a sound as video": (
+        Video.open,
+        "x.wav",
+        lambda: TONE,
+        Limits(),
+        ["is a sound (WAV), not a video; pass it as audio"],
+    ),
+    "a video as sound": (
+        Audio.open,
+        "x.mp4",
+        lambda: SHORT_MP4,
+        Limits(),
+        ["a video (MP4), not a sound; pass it as video"],
+    ),
+    "a sound-only MP4 as video": (
+        Video.open,
+        "x.mp4",
+        lambda: mux("mp4", None, "aac"),
+        Limits(),
+        ["is a sound (MP4), not a video; pass it as audio"],
+    ),
     "a large image file": (Image.open, "x.png", lambda: picture() + b"\0" * 20_000, SMALL, ["MB", "up to 0.0 MB"]),
-    "a large sound file": (Audio.open, "x.wav", lambda: wav(sine(48_000, 1.5), 48_000), SMALL, ["0.3 MB", "up to 0.1 MB"]),
-    "a large video file": (Video.open, "x.mp4", lambda: SHORT_MP4 + b"\0" * 150_000, SMALL, ["0.2 MB", "MP4 up to 0.1"]),
-    "a PNG bomb": (Image.open, "x.png", lambda: bomb_png(50_000, 50_000), Limits(), ["2,500,000,000 px", "up to 178,956,970 px"]),
-    "a PNG above the limit": (Image.open, "x.png", lambda: bomb_png(900, 900), Limits(image_pixels=10_000), ["900 x 900 px", "10,000 px"]),
-    "a PNG that Pillow warns of": (Image.open, "x.png", lambda: bomb_png(10_000, 10_000), Limits(image_pixels=90_000_000), ["10,000 x 10,000 px"]),
-    "a GIF bomb": (Image.open, "x.gif", lambda: bomb_gif(50_000, 50_000), Limits(), ["px; accepted: images of up to 178,956,970 px"]),
-    "a BMP bomb": (Image.open, "x.bmp", lambda: bomb_bmp(50_000, 50_000), Limits(), ["px; accepted: images of up to 178,956,970 px"]),
+    "a large sound file": (
+        Audio.open,
+        "x.wav",
+        lambda: wav(sine(48_000, 1.5), 48_000),
+        SMALL,
+        ["0.3 MB", "up to 0.1 MB"],
+    ),
+    "a large video file": (
+        Video.open,
+        "x.mp4",
+        lambda: SHORT_MP4 + b"\0" * 150_000,
+        SMALL,
+        ["0.2 MB", "MP4 up to 0.1"],
+    ),
+    "a PNG bomb": (
+        Image.open,
+        "x.png",
+        lambda: bomb_png(50_000, 50_000),
+        Limits(),
+        ["2,500,000,000 px", "up to 178,956,970 px"],
+    ),
+    "a PNG above the limit": (
+        Image.open,
+        "x.png",
+        lambda: bomb_png(900, 900),
+        Limits(image_pixels=10_000),
+        ["900 x 900 px", "10,000 px"],
+    ),
+    "a PNG that Pillow warns of": (
+        Image.open,
+        "x.png",
+        lambda: bomb_png(10_000, 10_000),
+        Limits(image_pixels=90_000_000),
+        ["10,000 x 10,000 px"],
+    ),
+    "a GIF bomb": (
+        Image.open,
+        "x.gif",
+        lambda: bomb_gif(50_000, 50_000),
+        Limits(),
+        ["px; accepted: images of up to 178,956,970 px"],
+    ),
+    "a BMP bomb": (
+        Image.open,
+        "x.bmp",
+        lambda: bomb_bmp(50_000, 50_000),
+        Limits(),
+        ["px; accepted: images of up to 178,956,970 px"],
+    ),
     "a WebP bomb": (Image.open, "x.webp", lambda: bomb_webp(16_383, 16_383), Limits(), ["px; accepted"]),
-    "a TIFF bomb": (Image.open, "x.tif", lambda: bomb_tiff(50_000, 50_000), Limits(), ["px; accepted: images of up to 178,956,970 px"]),
-    "a HEIC that Pillow cannot read": (Image.open, "x.heic", lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Limits(), ["HEIC", "JPEG"]),
-    "a damaged PNG": (Image.open, "x.png", lambda: picture()[:60] + b"\0" * 4000, Limits(), ["cannot be decoded", "PNG"]),
-    "float pixels": (Image.open, "x.tif", lambda: picture("TIFF", np.ones((4, 4), np.float32)), Limits(), ["float pixels", "16 bits"]),
-    "a WAV of 0 samples": (Audio.open, "x.wav", lambda: wav(np.zeros((0, 1), np.int16), 16_000), Limits(), ["0 samples", "at least one"]),
-    "a WAV that declares 3 hours": (Audio.open, "x.wav", lambda: declared_wav(10_800), Limits(), ["lasts 10,800 s", "up to 600 s"]),
-    "a WAV cut short": (Audio.open, "x.wav", lambda: declared_wav(5), Limits(), ["cut short", "declares 5.0 s and holds 0.1 s", "whole files"]),
+    "a TIFF bomb": (
+        Image.open,
+        "x.tif",
+        lambda: bomb_tiff(50_000, 50_000),
+        Limits(),
+        ["px; accepted: images of up to 178,956,970 px"],
+    ),
+    "a HEIC that Pillow cannot read": (
+        Image.open,
+        "x.heic",
+        lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        Limits(),
+        ["HEIC", "JPEG"],
+    ),
+    "a damaged PNG": (
+        Image.open,
+        "x.png",
+        lambda: picture()[:60] + b"\0" * 4000,
+        Limits(),
+        ["cannot be decoded", "PNG"],
+    ),
+    "float pixels": (
+        Image.open,
+        "x.tif",
+        lambda: picture("TIFF", np.ones((4, 4), np.float32)),
+        Limits(),
+        ["float pixels", "16 bits"],
+    ),
+    "a WAV of 0 samples": (
+        Audio.open,
+        "x.wav",
+        lambda: wav(np.zeros((0, 1), np.int16), 16_000),
+        Limits(),
+        ["0 samples", "at least one"],
+    ),
+    "a WAV that declares 3 hours": (
+        Audio.open,
+        "x.wav",
+        lambda: declared_wav(10_800),
+        Limits(),
+        ["lasts 10,800 s", "up to 600 s"],
+    ),
+    "a WAV cut short": (
+        Audio.open,
+        "x.wav",
+        lambda: declared_wav(5),
+        Limits(),
+        ["cut short", "declares 5.0 s and holds 0.1 s", "whole files"],
+    ),
     "a WAV with NaN": (Audio.open, "x.wav", lambda: float_wav([0.1, float("nan")] * 800), Limits(), ["NaN", "finite"]),
-    "a WAV of junk": (Audio.open, "x.wav", lambda: b"RIFF\xff\xff\0\0WAVE" + b"\x07" * 500, Limits(), ["cannot be decoded", "accepted"]),
-    "a sound over the time limit": (Audio.open, "x.wav", lambda: wav(sine(8_000, 2.5, 1), 8_000), SMALL, ["lasts 2 s", "up to 2 s"]),
-    "a sound that decodes to too much": (Audio.open, "x.flac", lambda: mux("flac", None, "flac"), Limits(audio_decoded_bytes=100_000), ["MB of sound when decoded", "up to 0 MB"]),
-    "an MP3 of junk": (Audio.open, "x.mp3", lambda: b"ID3\x03\0\0\0\0\0\0" + b"\x55" * 5000, Limits(), ["cannot be decoded", "WAV"]),
-    "a video over the time limit": (Video.open, "x.mp4", lambda: mux("mp4", "mpeg4"), SMALL, ["lasts 5 s", "up to 3 s"]),
-    "a video without its index": (Video.open, "x.mp4", lambda: SHORT_MP4[: len(SHORT_MP4) // 2], Limits(), ["cannot be decoded", "MP4"]),
-    "an MKV cut short": (Video.open, "x.mkv", lambda: mux("matroska", "mjpeg")[:9_000], Limits(), ["cut short", "declares 5.0 s"]),
-    "a video of large frames": (Video.open, "x.mp4", lambda: SHORT_MP4, Limits(image_pixels=2_000), ["64 x 48 px", "up to 2,000 px"]),
-    "a video of junk": (open_media, "x.mkv", lambda: b"\x1a\x45\xdf\xa3" + b"\x42" * 3000, Limits(), ["MKV", "cannot be decoded"]),
-}  # fmt: skip
+    "a WAV of junk": (
+        Audio.open,
+        "x.wav",
+        lambda: b"RIFF\xff\xff\0\0WAVE" + b"\x07" * 500,
+        Limits(),
+        ["cannot be decoded", "accepted"],
+    ),
+    "a sound over the time limit": (
+        Audio.open,
+        "x.wav",
+        lambda: wav(sine(8_000, 2.5, 1), 8_000),
+        SMALL,
+        ["lasts 2 s", "up to 2 s"],
+    ),
+    "a sound that decodes to too much": (
+        Audio.open,
+        "x.flac",
+        lambda: mux("flac", None, "flac"),
+        Limits(audio_decoded_bytes=100_000),
+        ["MB of sound when decoded", "up to 0 MB"],
+    ),
+    "an MP3 of junk": (
+        Audio.open,
+        "x.mp3",
+        lambda: b"ID3\x03\0\0\0\0\0\0" + b"\x55" * 5000,
+        Limits(),
+        ["cannot be decoded", "WAV"],
+    ),
+    "a video over the time limit": (
+        Video.open,
+        "x.mp4",
+        lambda: mux("mp4", "mpeg4"),
+        SMALL,
+        ["lasts 5 s", "up to 3 s"],
+    ),
+    "a video without its index": (
+        Video.open,
+        "x.mp4",
+        lambda: SHORT_MP4[: len(SHORT_MP4) // 2],
+        Limits(),
+        ["cannot be decoded", "MP4"],
+    ),
+    "an MKV cut short": (
+        Video.open,
+        "x.mkv",
+        lambda: mux("matroska", "mjpeg")[:9_000],
+        Limits(),
+        ["cut short", "declares 5.0 s"],
+    ),
+    "a video of large frames": (
+        Video.open,
+        "x.mp4",
+        lambda: SHORT_MP4,
+        Limits(image_pixels=2_000),
+        ["64 x 48 px", "up to 2,000 px"],
+    ),
+    "a video of junk": (
+        open_media,
+        "x.mkv",
+        lambda: b"\x1a\x45\xdf\xa3" + b"\x42" * 3000,
+        Limits(),
+        ["MKV", "cannot be decoded"],
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
@@ -244,7 +408,10 @@ def test_refused_file_gets_one_line_that_names_what_is_wrong_and_what_is_accepte
 
 ZEROS = np.zeros((4, 4, 3), np.uint8)
 BAD_VALUES: dict[str, tuple[Callable[[], object], list[str]]] = {
-    "a web address": (lambda: Image.open("https://me:secret@example.com/deep/cat.png?key=1"), ["'cat.png' is a web address", "fetching is off", "download it first"]),
+    "a web address": (
+        lambda: Image.open("https://me:secret@example.com/deep/cat.png?key=1"),
+        ["'cat.png' is a web address", "fetching is off", "download it first"],
+    ),
     "a bare web address": (lambda: open_media("http://example.com"), ["web address", "download it first"]),
     "a file address": (lambda: Image.open("file:///etc/passwd"), ["'passwd'", "path"]),
     "nothing": (lambda: Image.open(None), ["NoneType", "a path, bytes"]),  # type: ignore[arg-type]
@@ -255,27 +422,39 @@ BAD_VALUES: dict[str, tuple[Callable[[], object], list[str]]] = {
     "a very long name": (lambda: Image.open("x" * 5000), ["cannot be read"]),
     "a data URL without data": (lambda: Image.open("data:image/png;base64"), ["comma", "base64"]),
     "a data URL with broken base64": (lambda: Image.open("data:image/png;base64,####"), ["base64 is broken"]),
-    "a data URL over the limit": (lambda: Image.open("data:,%41" + "%41" * 400_000, limits=SMALL), ["too long", "0.1 MB"]),
+    "a data URL over the limit": (
+        lambda: Image.open("data:,%41" + "%41" * 400_000, limits=SMALL),
+        ["too long", "0.1 MB"],
+    ),
     "a data URL of text": (lambda: Image.open("data:,hello"), ["is text"]),
     "an array of NaN": (lambda: Image.open(np.full((4, 4), np.nan)), ["NaN", "float in [0, 1]"]),
     "an array in 0..255 floats": (lambda: Image.open(np.full((4, 4), 200.0)), ["from 200 to 200"]),
     "an array of int64": (lambda: Image.open(np.zeros((4, 4), np.int64)), ["int64", "uint8"]),
     "an array with channels first": (lambda: Image.open(np.zeros((3, 8, 8), np.uint8)), ["[3, 8, 8]", "[H, W, 3]"]),
     "an array of no pixels": (lambda: Image.open(np.zeros((0, 5, 3), np.uint8)), ["5 x 0 px", "at least 1 x 1"]),
-    "an array of too many pixels": (lambda: Image.open(ZEROS, limits=Limits(image_pixels=15)), ["4 x 4 px", "up to 15 px"]),
+    "an array of too many pixels": (
+        lambda: Image.open(ZEROS, limits=Limits(image_pixels=15)),
+        ["4 x 4 px", "up to 15 px"],
+    ),
     "a sound array without a rate": (lambda: Audio.open(np.zeros(100, np.float32)), ["None Hz", "rate_hz="]),
     "a sound array with rate 0": (lambda: Audio.open(np.zeros(100, np.float32), rate_hz=0), ["0 Hz"]),
     "a sound array of no samples": (lambda: Audio.open(np.zeros(0, np.float32), rate_hz=8000), ["0 samples"]),
     "a sound array of NaN": (lambda: Audio.open(np.full(9, np.nan), rate_hz=8000), ["NaN"]),
     "a sound array of infinity": (lambda: Audio.open(np.full(9, np.inf), rate_hz=8000), ["infinite"]),
     "a sound array in int16 scale as float": (lambda: Audio.open(np.full(9, 3000.0), rate_hz=8000), ["peak of 3000"]),
-    "a sound array with channels first": (lambda: Audio.open(np.zeros((2, 800)), rate_hz=8000), ["[2, 800]", "transpose"]),
+    "a sound array with channels first": (
+        lambda: Audio.open(np.zeros((2, 800)), rate_hz=8000),
+        ["[2, 800]", "transpose"],
+    ),
     "a sound array of int64": (lambda: Audio.open(np.zeros(9, np.int64), rate_hz=8000), ["int64", "int16"]),
-    "a sound array over the limit": (lambda: Audio.open(np.zeros(24_001), rate_hz=8000, limits=Limits(audio_s=3)), ["up to 3 s"]),
+    "a sound array over the limit": (
+        lambda: Audio.open(np.zeros(24_001), rate_hz=8000, limits=Limits(audio_s=3)),
+        ["up to 3 s"],
+    ),
     "a video array without a rate": (lambda: Video.open(np.zeros((2, 4, 4, 3), np.uint8)), ["None frames a second"]),
     "a video array of floats": (lambda: Video.open(np.zeros((2, 4, 4, 3)), rate_fps=1), ["float64", "uint8"]),
     "an array that may be anything": (lambda: open_media(np.zeros(100)), ["may be anything", "rate_hz"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_VALUES)
@@ -284,7 +463,7 @@ def test_refused_value_gets_one_line_that_names_what_is_wrong_and_what_is_accept
     text = refusal(call)
     assert "\n" not in text and len(text) < 400
     assert "accepted" in text
-    assert "example.com" not in text and "secret" not in text and "etc" not in text
+    assert "example.com" not in text and "secret" not in text and "/etc" not in text
     for part in parts:
         assert part in text
 
@@ -360,7 +539,7 @@ def test_data_url_may_be_folded_unpadded_and_percent_encoded() -> None:
 def test_exif_rotation_stands_the_image_upright(orientation: int, form: str) -> None:
     upright = np.zeros((24, 40, 3), np.uint8)
     upright[:12, :20], upright[:12, 20:], upright[12:, :20] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    # How a camera stores the upright image, from the definition of the EXIF tag 0x0112 (row 0 / column 0 of the storage).
+    # How a camera stores the upright image, by the definition of EXIF tag 0x0112.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -423,6 +602,13 @@ def test_of_an_animation_the_first_frame_is_taken(form: str) -> None:
     assert np.array_equal(image.pixels, np.asarray(red))
 
 
+def test_webp_size_is_read_from_every_kind_of_header() -> None:
+    for options in ({"lossless": True}, {"quality": 80}, {"quality": 80, "exif": b"Exif\0\0"}):
+        data = picture("WEBP", **options)
+        assert "has 64 x 48 px" in refusal(lambda data=data: Image.open(data, limits=Limits(image_pixels=3071)))
+        assert Image.open(data, limits=Limits(image_pixels=3072)).width == 64
+
+
 def test_large_image_within_the_limit_is_taken_without_a_warning() -> None:
     wide = pillow.new("1", (10_000, 9_000))  # over the 89 million px from which Pillow warns
     file = io.BytesIO()
@@ -471,7 +657,7 @@ def test_a_tone_above_8000_hz_is_filtered_out_not_folded_down() -> None:
     "container, codec",
     [
         ("flac", "flac"),
-        ("ogg", "libvorbis"),
+        ("ogg", "vorbis"),
         ("ogg", "libopus"),
         ("mp3", "libmp3lame"),
         ("ipod", "aac"),
@@ -514,6 +700,18 @@ def test_wav_that_leaves_its_length_open_is_taken_whole() -> None:
     assert Audio.open(bytes(data)).duration_s == pytest.approx(0.5, abs=0.005)
 
 
+def test_tags_that_are_not_utf8_do_no_harm() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="flac") as box:
+        box.metadata["title"] = "Cafe"
+        sound = box.add_stream("flac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(sine(16_000, 0.2, 1).reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        box.mux(sound.encode(frame))
+        box.mux(sound.encode(None))
+    assert open_media(file.getvalue().replace(b"Cafe", b"Caf\xe9")).kind == "audio"
+
+
 def test_cover_art_does_not_make_a_song_a_video() -> None:
     song = mux("mp3", None, "libmp3lame", n_frames=10, cover=True)
     assert open_media(song).kind == "audio"
@@ -529,7 +727,7 @@ def test_cover_art_does_not_make_a_song_a_video() -> None:
         ("mp4", "mpeg4", "aac"),
         ("mov", "libx264", "aac"),
         ("webm", "libvpx", "libopus"),
-        ("matroska", "libx264", "libvorbis"),
+        ("matroska", "libx264", "vorbis"),
         ("matroska", "mjpeg", "flac"),
         ("avi", "mpeg4", "libmp3lame"),
     ],
@@ -540,11 +738,12 @@ def test_frames_are_evenly_spaced_and_those_of_their_time_and_the_sound_is_found
     video = open_media(mux(container, codec, sound))  # 50 frames, 10 a second; frame i has grey level 4 i
     assert isinstance(video, Video) and len(video.frames) == len(video.times_s) == 16
     assert video.duration_s == pytest.approx(5.0, abs=0.2)
+    off_s = 0.21 if container == "avi" else 0.11  # FFmpeg's AVI writer leaves a hole after the first frame
     for i, (frame, time_s) in enumerate(zip(video.frames, video.times_s, strict=True)):
         assert frame.pixels.shape == (48, 64, 3)
-        assert time_s == pytest.approx((i + 0.5) * 5 / 16, abs=0.11)
+        assert time_s == pytest.approx((i + 0.5) * 5 / 16, abs=off_s)
         assert frame.pixels[30:, 40:].mean() == pytest.approx(40 * time_s, abs=8)
-        assert frame.name == f"video at {time_s:.2f} s"
+        assert frame.name == f"media at {time_s:.2f} s"
     assert video.audio is not None
     assert pitch_hz(video.audio.samples) == pytest.approx(440, abs=1)
     assert video.audio.duration_s == pytest.approx(5.0, abs=0.15)
@@ -638,7 +837,8 @@ def test_decoder_cannot_take_more_memory_than_its_bound(monkeypatch: pytest.Monk
     pytest.importorskip("resource")
     if sys.platform == "darwin":
         pytest.skip("macOS has no bound on address space")
-    code = "import sys; sys.path.append(sys.argv[1]); from experts import decode as d; d._decode = lambda *a: bytes(4 << 30); d.serve()"  # fmt: skip
+    code = "import sys; sys.path.append(sys.argv[1]); from experts import decode as d; "
+    code += "d._decode = lambda *a: bytes(4 << 30); d.serve()"
     monkeypatch.setattr(
         decoder, "command", lambda: [sys.executable, "-c", code, str(Path(decoder.__file__).parents[1])]
     )

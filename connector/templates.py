@@ -1,0 +1,148 @@
+"""Prompts: the survey's Tables III and V inside the language model's chat form, and which tokens carry loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from connector.data.records import Record
+from experts.errors import TrainingError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SLOT = "\ufffc"  # stands where image tokens go; "object replacement character", never typed by people
+CAPTION = "Input: {input}\nResponse:"  # Table III
+TASK = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+INSTRUCTION = "Instruction: {question}\nInput: {input}\nResponse:"  # Table V, after TASK
+IGNORED = -100  # the label of a token without loss
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A sequence: `ids` [T], `labels` [T] (IGNORED where there is no loss), and where the image tokens go."""
+
+    ids: list[int]
+    labels: list[int]
+    image_slots: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def messages(question: str, *, evidence: str | None = None, image: bool = False, stage: str = "instruct") -> list[dict[str, str]]:
+    """The turns before the answer: Table III for `pretrain`, else Table V with its first sentence as the system's turn.
+
+    Where there is nothing to look at it is the bare question, as in any chat.
+    """
+    if not image and evidence is None:
+        return [{"role": "user", "content": question}]
+    seen = " ".join(part for part in (SLOT if image else "", fence(evidence)) if part)
+    if stage == "pretrain":
+        return [{"role": "user", "content": CAPTION.format(input=seen)}]
+    return [{"role": "system", "content": TASK}, {"role": "user", "content": INSTRUCTION.format(question=question, input=seen)}]
+
+
+def chat_text(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
+    """The turns in the tokenizer's own chat form, up to where the answer begins; plain text where it has none."""
+    from jinja2 import TemplateError
+
+    merged = [{"role": "user", "content": "\n\n".join(turn["content"] for turn in turns)}]
+    if not tokenizer.chat_template:
+        return merged[0]["content"] + " "
+    try:
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except TemplateError:  # a form without a system's turn
+        return tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True)
+
+
+def fence(evidence: str | None) -> str:
+    """Evidence as data: what could close the fence or open a chat turn is taken out."""
+    if evidence is None:
+        return ""
+    return evidence.replace(SLOT, " ").replace("<|", "< |").replace("Response:", "Response :").replace("Instruction:", "Instruction :")
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    *,
+    evidence: str | None = None,
+    image_tokens: int = 0,
+    stage: str = "instruct",
+    image: bool | None = None,
+) -> Encoded:
+    """The prompt up to where the answer begins, in the tokenizer's own chat form.
+
+    `image` says that there is a picture even where it takes no tokens (feature-level fusion).
+    """
+    has_image = image_tokens > 0 if image is None else image
+    asked = question.replace(SLOT, " ").replace("<|", "< |")
+    text = chat_text(tokenizer, messages(asked, evidence=evidence, image=has_image, stage=stage))
+    before, slot, after = text.partition(SLOT)
+    ids = list(tokenizer(before, add_special_tokens=False).input_ids)
+    slots: list[int] = []
+    if slot:
+        slots = list(range(len(ids), len(ids) + image_tokens))
+        ids += [tokenizer.pad_token_id] * image_tokens
+        ids += tokenizer(after, add_special_tokens=False).input_ids
+    return Encoded(ids, [IGNORED] * len(ids), slots)
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, record: Record, stage: str, image_tokens: int, answer: str | None = None
+) -> Encoded:
+    """A record as one sequence; only the answer and the end of its turn carry loss.
+
+    `answer` replaces the record's own (the rejected one of a pair).
+
+    Raises:
+        TrainingError: the mask or the number of image tokens does not fit; nothing is skipped in silence.
+    """
+    said = record.answer if answer is None else answer
+    prompt = prompt_ids(
+        tokenizer,
+        record.question,
+        evidence=record.evidence,
+        image_tokens=image_tokens if record.image else 0,
+        stage=stage if record.image else "instruct",
+        image=bool(record.image),
+    )
+    answer_ids = [*tokenizer(said, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    encoded = Encoded(prompt.ids + answer_ids, prompt.labels + answer_ids, prompt.image_slots)
+    check(tokenizer, encoded, record, said, image_tokens if record.image else 0)
+    return encoded
+
+
+def check(tokenizer: PreTrainedTokenizerBase, encoded: Encoded, record: Record, answer: str, image_tokens: int) -> None:
+    """Raise TrainingError unless image slots and supervised tokens are exactly what they should be."""
+    supervised = [label for label in encoded.labels if label != IGNORED]
+    faults = []
+    if len(encoded.ids) != len(encoded.labels):
+        faults.append(f"{len(encoded.ids)} tokens but {len(encoded.labels)} labels")
+    if len(encoded.image_slots) != image_tokens:
+        faults.append(f"{len(encoded.image_slots)} image slots for {image_tokens} image tokens")
+    if any(encoded.labels[slot] != IGNORED for slot in encoded.image_slots):
+        faults.append("an image token carries loss")
+    if tokenizer.decode(supervised[:-1]).strip() != tokenizer.decode(tokenizer(answer, add_special_tokens=False).input_ids).strip():
+        faults.append(f"the supervised text is {tokenizer.decode(supervised)!r}, not the answer {answer!r}")
+    if not supervised or supervised[-1] != tokenizer.eos_token_id:
+        faults.append("the answer does not end its turn")
+    if faults:
+        raise TrainingError(f"record '{record.id}' cannot be learned from: {'; '.join(faults)}")
+
+
+def show_mask(tokenizer: PreTrainedTokenizerBase, encoded: Encoded) -> str:
+    """The sequence as text; what carries loss stands in [[ ]], image tokens as <image x M>."""
+    parts: list[str] = []
+    slots = set(encoded.image_slots)
+    runs: list[tuple[str, list[int]]] = []
+    for index, (token, label) in enumerate(zip(encoded.ids, encoded.labels, strict=True)):
+        state = "image" if index in slots else "loss" if label != IGNORED else "text"
+        if not runs or runs[-1][0] != state:
+            runs.append((state, []))
+        runs[-1][1].append(token)
+    for state, tokens in runs:
+        text = f"<image x {len(tokens)}>" if state == "image" else tokenizer.decode(tokens)
+        parts.append(f"[[{text}]]" if state == "loss" else text)
+    return "".join(parts)

@@ -1,0 +1,122 @@
+"""The tagger: what a whole picture looks like, as ImageNet classes."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from experts.base import Finding
+from experts.config import Settings
+from experts.errors import ExpertError, MediaError, WeightsError
+from experts.media import Image, Media
+
+if TYPE_CHECKING:
+    import torch
+
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # what EfficientNet-Lite was trained with
+LEAST_SCORE, MOST_TAGS = 0.05, 5
+
+
+class Tagger:
+    """EfficientNet-Lite0 in the embedded profile; any timm classification model by name otherwise."""
+
+    name = "tag"
+    description = "Says what a whole picture looks like, with probabilities (ImageNet classes)."
+    kinds = frozenset({"image"})
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.weights = (settings or Settings()).tagger
+        self._lock = threading.Lock()
+        self._model: tuple[torch.nn.Module, list[str], dict[str, Any]] | None = None
+
+    def __call__(self, media: Media) -> list[Finding]:
+        if not isinstance(media, Image):
+            raise MediaError(f"the tagger takes images, '{media.name}' is {media.kind}; pass an image")
+        import torch
+
+        with self._lock:
+            if self._model is None:
+                self._model = self._load()
+            net, names, how = self._model
+            try:
+                with torch.inference_mode():
+                    probabilities = net(_prepared(media, **how)).softmax(-1)[0]
+            except RuntimeError as error:
+                raise ExpertError(f"the tagger failed on '{media.name}': {str(error).splitlines()[0]}") from error
+        scores, classes = probabilities.topk(MOST_TAGS)
+        return [
+            Finding(self.name, names[int(c)], float(s), source=media.name)
+            for s, c in zip(scores, classes, strict=True)
+            if float(s) >= LEAST_SCORE
+        ]
+
+    def _load(self) -> tuple[torch.nn.Module, list[str], dict[str, Any]]:
+        from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+        names = list(_IMAGENET_CATEGORIES)
+        if self.weights == "efficientnet-lite0":
+            return load_backbone(self.weights), names, {"side_px": 224, "mean": MEAN, "std": STD}
+        import timm
+
+        try:
+            net = timm.create_model(self.weights, pretrained=True).eval()
+        except Exception as error:  # timm raises whatever the hub's client does
+            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            raise WeightsError(
+                f"cannot load the tagger '{self.weights}': {reason} (expected 'efficientnet-lite0' or a timm model name)"
+            ) from None
+        how = timm.data.resolve_model_data_config(net)
+        if net.num_classes != len(names):
+            names = [f"class {index}" for index in range(net.num_classes)]
+        return net, names, {"side_px": how["input_size"][-1], "mean": how["mean"], "std": how["std"]}
+
+
+def _prepared(image: Image, side_px: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """The whole picture scaled to [1, 3, side_px, side_px] and normalised."""
+    import numpy as np
+    import PIL.Image
+    import torch
+
+    small = image.to_pil().resize((side_px, side_px), PIL.Image.Resampling.BICUBIC, reducing_gap=2.0)
+    pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255  # [1, 3, S, S]
+    return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def load_backbone(name: str = "efficientnet-lite0") -> torch.nn.Module:
+    """EfficientNet-Lite0 as a timm model with its ImageNet head, normalisation folded into its convolutions.
+
+    The published file lists the same tensors in the same order under other names.
+    """
+    import timm
+    import torch
+
+    from experts.weights import resolve
+
+    net = timm.create_model("efficientnet_lite0", pretrained=False)
+    file = next(resolve(name).glob("*.pth"))
+    stored = torch.load(file, map_location="cpu", weights_only=True)
+    own = net.state_dict()
+    if [tuple(value.shape) for value in own.values()] != [tuple(value.shape) for value in stored.values()]:
+        raise WeightsError(f"'{file.name}' does not hold EfficientNet-Lite0")
+    net.load_state_dict(dict(zip(own, stored.values(), strict=True)))
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-3
+    _fold(net.eval())
+    return net.requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _fold(module: torch.nn.Module) -> None:
+    """Fold each batch norm into the convolution before it; its activation stays in its place."""
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    previous: tuple[str, torch.nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, torch.nn.BatchNorm2d) and previous and isinstance(previous[1], torch.nn.Conv2d):
+            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
+            setattr(module, name, getattr(child, "act", torch.nn.Identity()))
+            previous = None
+            continue
+        _fold(child)
+        previous = (name, child)
