@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ SLOT = "\ufffc"  # stands where image tokens go; "object replacement character",
 CAPTION = "Input: {input}\nResponse:"  # Table III
 TASK = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 INSTRUCTION = "Instruction: {question}\nInput: {input}\nResponse:"  # Table V, after TASK
+FOLLOW_UP = "Instruction: {question}\nResponse:"  # a further question about what was shown
 IGNORED = -100  # the label of a token without loss
 
 
@@ -30,7 +33,9 @@ class Encoded:
         return len(self.ids)
 
 
-def messages(question: str, *, evidence: str | None = None, image: bool = False, stage: str = "instruct") -> list[dict[str, str]]:
+def messages(
+    question: str, *, evidence: str | None = None, image: bool = False, stage: str = "instruct"
+) -> list[dict[str, str]]:
     """The turns before the answer: Table III for `pretrain`, else Table V with its first sentence as the system's turn.
 
     Where there is nothing to look at it is the bare question, as in any chat.
@@ -40,7 +45,10 @@ def messages(question: str, *, evidence: str | None = None, image: bool = False,
     seen = " ".join(part for part in (SLOT if image else "", fence(evidence)) if part)
     if stage == "pretrain":
         return [{"role": "user", "content": CAPTION.format(input=seen)}]
-    return [{"role": "system", "content": TASK}, {"role": "user", "content": INSTRUCTION.format(question=question, input=seen)}]
+    return [
+        {"role": "system", "content": TASK},
+        {"role": "user", "content": INSTRUCTION.format(question=question, input=seen)},
+    ]
 
 
 def chat_text(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> str:
@@ -51,16 +59,21 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -
     if not tokenizer.chat_template:
         return merged[0]["content"] + " "
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except TemplateError:  # a form without a system's turn
-        return tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True)
+        return str(tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True))
 
 
 def fence(evidence: str | None) -> str:
     """Evidence as data: what could close the fence or open a chat turn is taken out."""
     if evidence is None:
         return ""
-    return evidence.replace(SLOT, " ").replace("<|", "< |").replace("Response:", "Response :").replace("Instruction:", "Instruction :")
+    return (
+        evidence.replace(SLOT, " ")
+        .replace("<|", "< |")
+        .replace("Response:", "Response :")
+        .replace("Instruction:", "Instruction :")
+    )
 
 
 def prompt_ids(
@@ -78,8 +91,8 @@ def prompt_ids(
     """
     has_image = image_tokens > 0 if image is None else image
     asked = question.replace(SLOT, " ").replace("<|", "< |")
-    text = chat_text(tokenizer, messages(asked, evidence=evidence, image=has_image, stage=stage))
-    before, slot, after = text.partition(SLOT)
+    form = chat_text(tokenizer, messages(asked, evidence=evidence, image=has_image, stage=stage))
+    before, slot, after = form.partition(SLOT)
     ids = list(tokenizer(before, add_special_tokens=False).input_ids)
     slots: list[int] = []
     if slot:
@@ -114,6 +127,37 @@ def encode(
     return encoded
 
 
+def encode_turns(
+    tokenizer: PreTrainedTokenizerBase, records: Sequence[Record], stage: str, image_tokens: int
+) -> Encoded:
+    """Several questions about one image as one conversation; the first shows the image, every answer carries loss.
+
+    With one record this is `encode`.
+
+    Raises:
+        TrainingError: as `encode`.
+    """
+    encoded = encode(tokenizer, records[0], stage, image_tokens)
+    ids, labels = list(encoded.ids), list(encoded.labels)
+    for record in records[1:]:
+        between = tokenizer(_next_turn(tokenizer, record.question), add_special_tokens=False).input_ids
+        answer = [*tokenizer(record.answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        ids += between + answer
+        labels += [IGNORED] * len(between) + answer
+        check(tokenizer, Encoded(between + answer, [IGNORED] * len(between) + answer, []), record, record.answer, 0)
+    return Encoded(ids, labels, encoded.image_slots)
+
+
+def _next_turn(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
+    """What stands between the end of an answer's turn and the next answer."""
+    asked = FOLLOW_UP.format(question=question.replace(SLOT, " ").replace("<|", "< |"))
+    turns = [("user", "?"), ("assistant", SLOT), ("user", asked)]
+    if not tokenizer.chat_template:
+        return f"\n{asked} "
+    form = chat_text(tokenizer, [{"role": role, "content": content} for role, content in turns])
+    return form.partition(SLOT)[2].removeprefix(tokenizer.eos_token)
+
+
 def check(tokenizer: PreTrainedTokenizerBase, encoded: Encoded, record: Record, answer: str, image_tokens: int) -> None:
     """Raise TrainingError unless image slots and supervised tokens are exactly what they should be."""
     supervised = [label for label in encoded.labels if label != IGNORED]
@@ -124,12 +168,24 @@ def check(tokenizer: PreTrainedTokenizerBase, encoded: Encoded, record: Record, 
         faults.append(f"{len(encoded.image_slots)} image slots for {image_tokens} image tokens")
     if any(encoded.labels[slot] != IGNORED for slot in encoded.image_slots):
         faults.append("an image token carries loss")
-    if tokenizer.decode(supervised[:-1]).strip() != tokenizer.decode(tokenizer(answer, add_special_tokens=False).input_ids).strip():
-        faults.append(f"the supervised text is {tokenizer.decode(supervised)!r}, not the answer {answer!r}")
-    if not supervised or supervised[-1] != tokenizer.eos_token_id:
-        faults.append("the answer does not end its turn")
+    if encoded.labels[len(encoded.labels) - len(supervised) :] != supervised:
+        faults.append("a token before the answer carries loss")
+    if _plain(text(tokenizer, supervised[:-1])) != _plain(answer):
+        faults.append(f"the supervised text is {text(tokenizer, supervised)!r}, not the answer {answer!r}")
+    if not supervised or tokenizer.eos_token_id in supervised[:-1] or supervised[-1] != tokenizer.eos_token_id:
+        faults.append("the answer does not end its turn once, at its end")
     if faults:
         raise TrainingError(f"record '{record.id}' cannot be learned from: {'; '.join(faults)}")
+
+
+def text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Tokens as text, special ones too, with no space moved."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _plain(said: str) -> str:
+    """What no tokenizer may lose: SentencePiece normalises characters (NFKC) and spaces, byte-level BPE nothing."""
+    return " ".join(unicodedata.normalize("NFKC", said).split())
 
 
 def show_mask(tokenizer: PreTrainedTokenizerBase, encoded: Encoded) -> str:
@@ -143,6 +199,6 @@ def show_mask(tokenizer: PreTrainedTokenizerBase, encoded: Encoded) -> str:
             runs.append((state, []))
         runs[-1][1].append(token)
     for state, tokens in runs:
-        text = f"<image x {len(tokens)}>" if state == "image" else tokenizer.decode(tokens)
-        parts.append(f"[[{text}]]" if state == "loss" else text)
+        shown = f"<image x {len(tokens)}>" if state == "image" else text(tokenizer, tokens)
+        parts.append(f"[[{shown}]]" if state == "loss" else shown)
     return "".join(parts)

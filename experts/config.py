@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tomllib
 import typing
@@ -69,7 +70,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 def home() -> Path:
     """Where Duet keeps weights and caches: $DUET_HOME, else ~/.cache/duet."""
-    return Path(os.environ.get("DUET_HOME") or Path.home() / ".cache" / "duet").expanduser()
+    return Path(os.environ.get("DUET_HOME") or Path.home() / ".cache" / "duet").expanduser().absolute()
 
 
 def load_settings(path: str | Path | None = None, **flags: Any) -> Settings:
@@ -89,7 +90,7 @@ def load_settings(path: str | Path | None = None, **flags: Any) -> Settings:
     values |= {key: value for key, value in flags.items() if value is not None}
 
     profile = values.get("profile", "embedded")
-    if profile not in PROFILES:
+    if not isinstance(profile, str) or profile not in PROFILES:
         raise UnknownNameError("profile", str(profile), PROFILES)
     faults: list[str] = []
     limits = _build(Limits, values.pop("limits", {}), "limits.", faults)
@@ -127,14 +128,18 @@ def _build(cls: type[T], values: Any, prefix: str, faults: list[str]) -> T:
     fits: dict[str, Any] = {}
     for key, value in values.items():
         kind = hints.get(key)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
         if kind is None:
             faults.append(f"unknown setting '{prefix}{key}' (known: {', '.join(hints)})")
-        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-            fits[key] = float(value)
         elif not isinstance(value, kind) or isinstance(value, bool):
             faults.append(f"'{prefix}{key}' must be {kind.__name__}, not {value!r}")
-        elif isinstance(value, int | float) and value <= 0 and key != "threads":
-            faults.append(f"'{prefix}{key}' must be above 0, not {value!r}")
+        elif isinstance(value, int | float) and not _in_range(key, value):
+            faults.append(f"'{prefix}{key}' must be {'0 or more' if key == 'threads' else 'above 0'}, not {value!r}")
         else:
             fits[key] = value
     return cls(**fits)
+
+
+def _in_range(key: str, value: float) -> bool:
+    return math.isfinite(value) and (value > 0 or (value == 0 and key == "threads"))

@@ -1,14 +1,14 @@
 """The error tree: every failure a person may be shown, in one drawing.
 
-    DuetError                     one clear line, safe to show: no traceback, no path of the machine's own
-    ├── InputError                the caller's value is wrong; the CLI exits with 2, the server answers 400
-    │   ├── MediaError            an image, sound or video that is broken, hostile, empty or over a limit
-    │   ├── UnknownNameError      a name that is not in a table; lists the known ones
-    │   └── ConfigError           settings that do not fit; all faults at once
-    ├── WeightsError              weights that are missing, or whose hash is wrong
-    ├── ExpertError               an expert that failed on an input it accepts
-    ├── ModelError                the language model or a connector that cannot do what was asked
-    └── TrainingError             a run that cannot start or go on
+DuetError                     one clear line, safe to show: no traceback, no path of the machine's own
+├── InputError                the caller's value is wrong; the CLI exits with 2, the server answers 400
+│   ├── MediaError            an image, sound or video that is broken, hostile, empty or over a limit
+│   ├── UnknownNameError      a name that is not in a table; lists the known ones
+│   └── ConfigError           settings that do not fit; all faults at once
+├── WeightsError              weights that are missing, or whose hash is wrong
+├── ExpertError               an expert that failed on an input it accepts
+├── ModelError                the language model or a connector that cannot do what was asked
+└── TrainingError             a run that cannot start or go on
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class UnknownNameError(InputError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        super().__init__(f"no {what} named '{name[:80]}'; known: {', '.join(names)}{hint}")
+        super().__init__(f"no {what} named {name[:80]!r}; known: {', '.join(names) or 'none'}{hint}")
 
 
 class WeightsError(DuetError):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from experts.base import Finding
-from experts.kinds import kinds_of, matches
+from experts.kinds import kinds_of, matches, plural
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 MAX_CHARS = 1200  # of the evidence; the least certain findings are left out first, and that is said
@@ -62,7 +62,7 @@ def compose_evidence(
     if failed:
         lines.append(f"Could not look: {', '.join(failed)}.")
     thing = asked_thing(question)
-    if thing and not any(matches(thing, f.text) for f in findings if f.expert in ("detect", "tag")):
+    if thing and thing not in ("object", "objects", "thing", "things") and not any(matches(thing, f.text) for f in findings if f.expert in ("detect", "tag")):
         lines.append(f"Not found: {thing}.")
     text = "\n".join(line for line in lines if line)
     if len(text) > MAX_CHARS:
@@ -84,7 +84,7 @@ def _objects(findings: Sequence[Finding], sizes: dict[str, tuple[int, int]]) -> 
     for name, group in groups.items():
         where = [_where(f, sizes) for f in group]
         shown = ", ".join(w for w in where if w)
-        parts.append(f"{len(group)} {name}{'s' if len(group) > 1 else ''}" + (f" ({shown})" if shown else ""))
+        parts.append(f"{len(group)} {plural(name) if len(group) > 1 else name}" + (f" ({shown})" if shown else ""))
     return f"Objects: {'; '.join(parts)}." if parts else ""
 
 

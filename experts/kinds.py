@@ -97,6 +97,8 @@ SYNONYMS: dict[str, str] = {
     "necktie": "tie", "coffee": "espresso", "bunny": "rabbit",
 }  # fmt: skip
 
+IRREGULAR = {"mouse": "mice", "goose": "geese", "sheep": "sheep", "deer": "deer", "fish": "fish", "knife": "knives", "leaf": "leaves", "person": "persons", "skis": "skis"}
+
 
 @functools.lru_cache(maxsize=4096)
 def kinds_of(name: str) -> tuple[str, ...]:
@@ -140,3 +142,19 @@ def matches(asked: str, name: str) -> bool:
     if not want or not have:
         return False
     return want == have or have.endswith(" " + want) or any(singular(kind) == want for kind in kinds_of(name))
+
+
+def plural(name: str) -> str:
+    """The plural of a name, by its last word."""
+    *front, last = name.split()
+    if last in IRREGULAR:
+        last = IRREGULAR[last]
+    elif last.endswith("s") and not last.endswith(("ss", "us")):
+        pass
+    elif last.endswith(("ss", "us", "x", "ch", "sh", "z")):
+        last += "es"
+    elif last.endswith("y") and last[-2:-1] not in "aeiou":
+        last = last[:-1] + "ies"
+    else:
+        last += "s"
+    return " ".join([*front, last])

@@ -6,7 +6,9 @@ what is not speech: on silence and noise Whisper makes sentences up, so it never
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -53,9 +55,9 @@ Engine = Callable[[np.ndarray], tuple[str, list[Heard]]]  # samples [S] -> langu
 class Listener:
     """Transcribes sound in any of Whisper's languages, with times.
 
-    Each finding's score is the geometric mean of its window's token probabilities; `extra` holds the `language` (detected
-    once, in the first 30 s of speech), the probability of `no_speech`, and `repeats` where a phrase that loops was
-    cut to three repetitions.
+    Each finding's score is the geometric mean of its window's token probabilities; `extra` holds the `language`
+    (detected once, in the first 30 s of speech), the probability of `no_speech`, and `repeats` where a phrase that
+    loops was cut to three repetitions.
     """
 
     name = "speech"
@@ -106,7 +108,8 @@ def voiced(samples: np.ndarray) -> list[tuple[int, int]]:
 def original_s(time_s: float, parts: list[tuple[int, int]], *, is_end: bool = False) -> float:
     """A time in the joined `parts` as a time in the sound they were cut from.
 
-    Where two parts meet, a start belongs to the later one and an end to the earlier. Times past the last part are its end.
+    Where two parts meet, a start belongs to the later one and an end to the earlier. Times past the last part are its
+    end.
     """
     sample = time_s * Audio.RATE_HZ
     for first, last in parts:
@@ -143,16 +146,23 @@ def _finding(heard: Heard, language: str, parts: list[tuple[int, int]], media: A
 
 
 def faster_whisper(settings: Settings) -> Engine:
-    """CTranslate2: int8 on the CPU, float16 on a GPU. Takes weights names, sizes, hub names and CTranslate2 directories."""
+    """CTranslate2: int8 on the CPU, float16 on a GPU.
+
+    `settings.speech`: a weights name, a size, a hub name or a CTranslate2 directory.
+    """
     import ctranslate2
     from faster_whisper import WhisperModel, available_models
 
     source = _local(settings.speech)
-    if source is None and settings.speech not in available_models() and not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.speech):
+    if (
+        source is None
+        and settings.speech not in available_models()
+        and not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.speech)
+    ):
         raise _unknown(settings.speech, available_models())
     device = settings.device
     if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        device = "cuda" if ctranslate2.get_cuda_device_count() and _has_cublas() else "cpu"
     kind = "int8" if device == "cpu" else "float16"
     try:
         model = WhisperModel(
@@ -176,7 +186,10 @@ def faster_whisper(settings: Settings) -> Engine:
 
 
 def openai_whisper(settings: Settings) -> Engine:
-    """The reference implementation, float32 on the CPU. Takes weights names, sizes, CTranslate2 directories and .pt files."""
+    """The reference implementation: float32 on the CPU, float16 on a GPU.
+
+    `settings.speech`: a weights name, a size, a CTranslate2 directory or a .pt file.
+    """
     import torch
     import whisper
 
@@ -210,6 +223,15 @@ def openai_whisper(settings: Settings) -> Engine:
 
 
 ENGINES: dict[str, Callable[[Settings], Engine]] = {"faster-whisper": faster_whisper, "openai-whisper": openai_whisper}
+
+
+def _has_cublas() -> bool:
+    """Whether the cuBLAS that CTranslate2 needs can be loaded: torch may bring another, and the first sound would fail."""
+    try:
+        ctypes.CDLL("cublas64_12.dll" if os.name == "nt" else "libcublas.so.12")
+    except OSError:
+        return False
+    return True
 
 
 def _local(speech: str) -> Path | None:

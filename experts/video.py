@@ -36,10 +36,10 @@ class Track:
 class Watcher:
     """Runs the detector, tagger, OCR and captioner on the frames and the speech expert on the sound.
 
-    Findings keep the name of the expert that made them. A thing found in consecutive frames is one finding: its span runs
-    from its first frame to the frame after its last, its text, score and box are those of its best frame, and `extra` says in how
-    many `frames` and at which time (`frame_s`) the best one is. An expert that fails leaves one finding with score 0
-    whose `extra["error"]` says why; the others go on.
+    Findings keep the name of the expert that made them. A thing found in consecutive frames is one finding: its span
+    runs from its first frame to the frame after its last; its text, score and box are those of its best frame; `extra`
+    says how many `frames` it is in and when the best one is (`frame_s`). An expert that fails leaves one finding with
+    score 0 whose `extra["error"]` says why; the others go on.
     """
 
     name = "video"
@@ -60,7 +60,9 @@ class Watcher:
             ExpertError: every expert failed.
         """
         if not isinstance(media, Video):
-            raise MediaError(f"'{media.name}' is of kind {media.kind}; video takes video: ask {_experts_for(media.kind)}")
+            raise MediaError(
+                f"'{media.name}' is of kind {media.kind}; video takes video: ask {_experts_for(media.kind)}"
+            )
         wanted = [*ON_FRAMES, *([ON_SOUND] if media.audio else [])]
         wanted = [name for name in wanted if self._experts is None or name in self._experts]
         findings: list[Finding] = []

@@ -193,7 +193,13 @@ def binary(*, spec: str = "WhisperSpec", version: int = 6) -> bytes:
 
     variable = text("a/b") + struct.pack("<B2I", 2, 2, 1) + struct.pack("<BI2f", 0, 8, 1.5, -2.0)
     return (
-        struct.pack("<I", version) + text(spec) + struct.pack("<II", 3, 1) + variable + struct.pack("<I", 1) + text("c") + text("a/b")
+        struct.pack("<I", version)
+        + text(spec)
+        + struct.pack("<II", 3, 1)
+        + variable
+        + struct.pack("<I", 1)
+        + text("c")
+        + text("a/b")
     )
 
 
@@ -266,7 +272,13 @@ def test_score_is_the_mean_token_probability_and_looping_text_is_cut(monkeypatch
     assert listened(monkeypatch, plain, looping, empty) == [
         Finding("speech", "Good morning.", 0.5, None, (0.0, 1.0), "audio", {"language": "en", "no_speech": 0.25}),
         Finding(
-            "speech", "ha, ha, ha ...", 1.0, None, (1.0, 2.0), "audio", {"language": "en", "no_speech": 0.0, "repeats": True}
+            "speech",
+            "ha, ha, ha ...",
+            1.0,
+            None,
+            (1.0, 2.0),
+            "audio",
+            {"language": "en", "no_speech": 0.0, "repeats": True},
         ),
     ]
 
@@ -317,6 +329,21 @@ def test_incomplete_directory_names_what_is_missing(
     with pytest.raises(WeightsError, match="^'mine' lacks config.json, tokenizer.json;"):
         Listener(settings)(sound(np.zeros(RATE_HZ)))
     assert Listener(replace(settings)).weights == "mine"
+
+
+@pytest.mark.parametrize(("cublas", "wanted"), [(True, ("cuda", "float16")), (False, ("cpu", "int8"))])
+def test_a_gpu_is_taken_only_with_the_library_it_needs(
+    cublas: bool, wanted: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ctranslate2
+    import faster_whisper
+
+    taken: list[dict[str, Any]] = []
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(speech, "_has_cublas", lambda: cublas)
+    monkeypatch.setattr(faster_whisper, "WhisperModel", lambda name, **options: taken.append(options))
+    speech.faster_whisper(Settings(speech="turbo"))
+    assert (taken[0]["device"], taken[0]["compute_type"]) == wanted
 
 
 def test_engine_failure_is_an_expert_error(monkeypatch: pytest.MonkeyPatch) -> None:

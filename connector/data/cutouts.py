@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from connector.data.colours import name_colour
+from connector.data.labels import corrections, label, short_name
 from experts.errors import InputError
 
 PACKAGES = ("tuxpaint-stamps-default", "fonts-noto-color-emoji", "unicode-data")
@@ -29,13 +31,13 @@ STAMPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "animals/fish": ("animal", ("fish",)),
     "animals/insects": ("animal", ("insect", "bug")),
     "animals/mammals/bears": ("animal", ("bear", "mammal")),
-    "animals/mammals/bovines": ("animal", ("cow", "cattle", "mammal")),
-    "animals/mammals/cats": ("animal", ("cat", "mammal")),
+    "animals/mammals/bovines": ("animal", ("mammal",)),
+    "animals/mammals/cats": ("animal", ("mammal",)),
     "animals/mammals/deer": ("animal", ("deer", "mammal")),
-    "animals/mammals/dogs": ("animal", ("dog", "mammal")),
-    "animals/mammals/equines": ("animal", ("horse", "mammal")),
-    "animals/mammals/rodents": ("animal", ("rodent", "mammal")),
-    "animals/mammals/apes": ("animal", ("monkey", "ape", "mammal")),
+    "animals/mammals/dogs": ("animal", ("mammal",)),
+    "animals/mammals/equines": ("animal", ("mammal",)),
+    "animals/mammals/rodents": ("animal", ("mammal",)),
+    "animals/mammals/apes": ("animal", ("ape", "mammal")),
     "animals": ("animal", ()),
     "clothes": ("clothing", ()),
     "food/fruit": ("food", ("fruit",)),
@@ -52,10 +54,10 @@ STAMPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "plants/mushrooms": ("plant", ("mushroom",)),
     "plants": ("plant", ()),
     "sports": ("sport", ()),
-    "town/houses": ("building", ("house",)),
+    "town/houses": ("building", ()),
     "vehicles/auto": ("vehicle", ("car",)),
     "vehicles/locomotive": ("vehicle", ("train", "locomotive")),
-    "vehicles/flight": ("vehicle", ("plane", "aircraft")),
+    "vehicles/flight": ("vehicle", ("aircraft",)),
     "vehicles/ship": ("vehicle", ("ship", "boat")),
     "vehicles": ("vehicle", ()),
 }
@@ -98,25 +100,13 @@ CATEGORIES = (
 
 # Pictures that do not show what their subgroup says, or that two people would name differently.
 UNFIT = re.compile(
-    r"stop|motorway|railway|fuel|light$|traffic|construction|wheel|anchor|buoy|seat|departure|arrival|small |suspension|"
-    r"aerial|monorail|paw|nest|feather|spider web|microbe|cobweb|clinking|tropical drink|pour|chopsticks|fork|knife|jar|"
-    r"stamp|goal|medal|pistol|disk|optical|movie|film|clapper|money|shopping|rescue|oncoming|lotus|potted|leaf|shoots|"
-    r"receiver|pager|fax|battery|plug|keyboard|trackball|printer|candle|diya|bulb|magnifying|lantern|love|wedding|castle|"
-    r"tux|map|tokyo|wing|blowfish|front-facing|hatching|face|lip|ring$|shamrock|herb|clover|ear of|sheaf|rice|seedling|cooking"
+    r"stop|motorway|railway|fuel|light$|traffic|construction|wheel|anchor|buoy|seat|departure|arrival|small |"
+    r"suspension|aerial|monorail|paw|nest|feather|spider web|microbe|cobweb|clinking|tropical drink|pour|chopsticks|"
+    r"fork|knife|jar|stamp|goal|medal|pistol|disk|optical|movie|film|clapper|money|shopping|rescue|oncoming|lotus|"
+    r"potted|leaf|shoots|receiver|pager|fax|battery|plug|keyboard|trackball|printer|candle|diya|bulb|magnifying|"
+    r"lantern|love|wedding|castle|tux|map|tokyo|wing|blowfish|front-facing|hatching|face|lip|ring$|shamrock|herb|"
+    r"clover|ear of|sheaf|rice|seedling|cooking"
 )
-ALIASES: dict[str, tuple[str, ...]] = {
-    "automobile": ("car",), "airplane": ("plane", "aeroplane"), "aircraft": ("plane",), "puppy": ("dog",),
-    "kitten": ("cat",), "hen": ("chicken",), "rooster": ("chicken",), "hog": ("pig",), "bull": ("cow",),
-    "ox": ("cow",), "calf": ("cow",), "foal": ("horse",), "pony": ("horse",), "duckling": ("duck",), "drake": ("duck",),
-    "gander": ("goose",), "lorry": ("truck",), "taxi": ("car", "cab"), "cab": ("taxi",), "bicycle": ("bike",),
-    "motorcycle": ("motorbike",), "tangerine": ("orange",), "hamburger": ("burger",), "ladybug": ("ladybird", "beetle"),
-    "dove": ("pigeon",), "rabbit": ("bunny",), "hare": ("rabbit",), "mobile phone": ("phone", "cell phone"),
-    "television": ("tv",), "laptop": ("computer",), "sailboat": ("boat",), "t-shirt": ("shirt",), "soccer ball": ("ball", "football"),
-    "hot beverage": ("coffee", "tea", "cup"), "guitar": ("string instrument",), "locomotive": ("train",), "tyrannosaurus": ("dinosaur",),
-    "t-rex": ("dinosaur",), "sauropod": ("dinosaur",), "aubergine": ("eggplant",), "eggplant": ("aubergine",), "corn": ("maize",),
-    "sheep": ("lamb",), "ewe": ("sheep",), "ram": ("sheep",), "lamb": ("sheep",), "donkey": ("horse",), "chick": ("chicken",),
-    "baby chick": ("chick", "chicken"), "peafowl": ("peacock",), "peahen": ("peacock",), "otter": (), "deer": ("stag",),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -147,15 +137,20 @@ def build_cutouts(out: Path, debs: Path | None = None) -> list[Cutout]:
         for file in _packages(debs, root):
             subprocess.run(["dpkg", "-x", str(file), str(root / "x")], check=True)
         pictures = [*_stamps(root / "x/usr/share/tuxpaint/stamps"), *_emoji(root / "x")]
-    rows = []
-    for number, (name, category, accept, source, picture) in enumerate(pictures):
-        file = f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', name)}.png"
-        picture.save(out / file, compress_level=9)
+    rows: list[Cutout] = []
+    mended, seen = corrections(), Counter[str]()
+    for number, (caption, folder_category, kinds, source, picture) in enumerate(pictures):
+        key = f"{source}/{caption}"
+        seen[key] += 1
+        said = label(caption, folder_category, kinds, mended.get(key if seen[key] == 1 else f"{key}-{seen[key]}"))
+        # File and split hang on the caption, so that a better name moves no picture to another split.
+        slug = f"{re.sub(r'[^a-z0-9]+', '-', caption)}.png"
+        picture.save(out / f"{number:04d}-{slug}", compress_level=9)
         pixels = np.asarray(picture)
-        colour = name_colour(pixels[pixels[..., 3] > 200][:, :3])
-        digest = int(hashlib.sha256(f"{source}:{name}:{file[5:]}".encode()).hexdigest(), 16) % 10
+        colour = name_colour(pixels[pixels[..., 3] > 200][:, :3]) if said.colour is None else said.colour
+        digest = int(hashlib.sha256(f"{source}:{caption}:{slug}".encode()).hexdigest(), 16) % 10
         split = "test" if digest == 0 else "validation" if digest == 1 else "train"
-        rows.append(Cutout(name, category, accept, colour, source, file, split))
+        rows.append(Cutout(said.name, said.category, said.accept, colour, source, f"{number:04d}-{slug}", split))
     (out / "index.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
     return rows
 
@@ -166,7 +161,9 @@ def load_cutouts(folder: Path | None, split: str) -> list[Cutout]:
         return []
     index = folder / "index.jsonl"
     if not index.is_file():
-        raise InputError(f"no cut-outs in '{folder.name}' (index.jsonl expected); make them: duet data cutouts --out DIR")
+        raise InputError(
+            f"no cut-outs in '{folder.name}' (index.jsonl expected); make them: duet data cutouts --out DIR"
+        )
     rows = []
     for line in index.read_text().splitlines():
         row = json.loads(line)
@@ -194,6 +191,7 @@ def _packages(debs: Path | None, root: Path) -> list[Path]:
 
 
 def _stamps(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
+    """(short caption, category, kinds, source, picture) of every stamp with a caption that is a noun."""
     for file in sorted(root.rglob("*.png")):
         folder = str(file.parent.relative_to(root))
         key = next((key for key in STAMPS if folder == key or folder.startswith(key + "/")), None)
@@ -204,8 +202,7 @@ def _stamps(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Im
         name = short_name(lines[0]) if lines else ""
         picture = _fitted(PIL.Image.open(file).convert("RGBA"))
         if name and picture is not None and not name.startswith("tux"):
-            category, accept = STAMPS[key]
-            yield name, category, other_names(name, accept, category), "stamp", picture
+            yield name, *STAMPS[key], "stamp", picture
 
 
 def _emoji(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
@@ -224,8 +221,7 @@ def _emoji(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Ima
         PIL.ImageDraw.Draw(canvas).text((8, 8), match[2], font=font, embedded_color=True)
         picture = _fitted(canvas)
         if picture is not None:
-            category, accept = EMOJI[subgroup]
-            yield name, category, other_names(name, accept, category), "emoji", picture
+            yield name, *EMOJI[subgroup], "emoji", picture
 
 
 def _fitted(picture: PIL.Image.Image) -> PIL.Image.Image | None:
@@ -240,24 +236,3 @@ def _fitted(picture: PIL.Image.Image) -> PIL.Image.Image | None:
         return None
     picture.thumbnail((SIDE_PX, SIDE_PX), PIL.Image.Resampling.LANCZOS)
     return picture
-
-
-def short_name(caption: str) -> str:
-    """The noun of a one-line caption: 'A peacock (a male peafowl).' -> 'peacock'; '' where it is a sentence.
-
-    >>> short_name("An albino peahen (a female peafowl, or peacock).")
-    'albino peahen'
-    """
-    text = re.sub(r"\(.*?\)", "", caption).lower()
-    text = re.split(r"[.,;:!?]| with | from | in | on | of | for | at | that | made ", text)[0]
-    text = re.sub(r"^(a|an|the|some|two|three|pair) ", "", text.strip()).strip(" '\"")
-    text = re.sub(r"^very \w+ ", "", text)
-    words = text.split()
-    return " ".join(words) if 1 <= len(words) <= 3 and re.fullmatch(r"[a-z' -]+", text) else ""
-
-
-def other_names(name: str, hypernyms: tuple[str, ...], category: str) -> tuple[str, ...]:
-    """Other right answers: the head noun, its aliases, then the group's names and the category."""
-    head = name.split()[-1]
-    names = [head, *ALIASES.get(name, ()), *ALIASES.get(head, ()), *hypernyms, category]
-    return tuple(dict.fromkeys(other for other in names if other != name))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -38,7 +37,9 @@ class Record:
     def to_json(self) -> str:
         """One JSON line, without the fields that say nothing."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return json.dumps({key: value for key, value in values.items() if value not in (None, (), "")}, ensure_ascii=False)
+        return json.dumps(
+            {key: value for key, value in values.items() if value not in (None, (), "")}, ensure_ascii=False
+        )
 
 
 class RecordReader:
@@ -54,12 +55,14 @@ class RecordReader:
     def __iter__(self) -> Iterator[Record]:
         self.broken = []
         total = 0
-        with self.path.open(encoding="utf-8") as lines:
+        with self.path.open("rb") as lines:
             for total, line in enumerate(lines, start=1):
                 try:
-                    yield parse_record(line)
+                    record = parse_record(line.decode("utf-8"))
                 except ValueError as error:
                     self.broken.append(f"line {total}: {error}")
+                    continue
+                yield record
         if self.broken and len(self.broken) > self.max_broken * total:
             shown = "; ".join(self.broken[:3])
             raise TrainingError(f"{len(self.broken)} of {total} records in '{self.path.name}' are broken: {shown}")
@@ -76,9 +79,15 @@ def parse_record(line: str) -> Record:
     for key in ("id", "question", "answer", "kind"):
         if not isinstance(values.get(key), str) or not values[key].strip():
             raise ValueError(f"'{key}' is missing or empty")
+    for key in ("image", "evidence", "rejected", "category"):
+        if not isinstance(values.get(key), str | None):
+            raise ValueError(f"'{key}' is not a text")
+    accept = values.get("accept", [])
+    if not isinstance(accept, list) or not all(isinstance(other, str) for other in accept):
+        raise ValueError("'accept' is not a list of texts")
     if values["kind"] not in KINDS:
         raise ValueError(f"kind '{values['kind']}' is none of {', '.join(KINDS)}")
-    return Record(**values | {"accept": tuple(values.get("accept", ()))})
+    return Record(**values | {"accept": tuple(accept), "category": values.get("category") or ""})
 
 
 def read_records(path: Path, max_broken: float = 0.01) -> list[Record]:
@@ -89,11 +98,16 @@ def read_records(path: Path, max_broken: float = 0.01) -> list[Record]:
 def write_records(path: Path, records: Iterable[Record]) -> int:
     """Write records so that the file appears whole or not at all; returns how many."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     count = 0
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
-        for count, record in enumerate(records, start=1):
-            file.write(record.to_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            for record in records:
+                file.write(record.to_json() + "\n")
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return count

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,18 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageFont
 
-from connector.data.colours import ANCHORS, COLOURS, to_lab
+from connector.data.colours import COLOURS
 from connector.data.cutouts import SPLITS, Cutout, load_cutouts
+from connector.data.draw import SIDE_PX, draw_background, draw_shape, draw_sign, open_cutout, place, tint
 
-SIDE_PX = 320
 SHAPES = ("circle", "rectangle", "triangle", "square", "star")
-WORDS = tuple(
-    "open closed exit taxi hotel cafe stop sale free menu pizza bank park shop bus milk fresh danger hello welcome "
-    "library museum police school market station ticket water coffee bakery garden music north south 24 7 100 2026".split()
-)
+WORDS = (
+    "open", "closed", "exit", "taxi", "hotel", "cafe", "stop", "sale", "free", "menu", "pizza", "bank", "park", "shop",
+    "bus", "milk", "fresh", "danger", "hello", "welcome", "library", "museum", "police", "school", "market", "station",
+    "ticket", "water", "coffee", "bakery", "garden", "music", "north", "south", "24", "7", "100", "2026",
+)  # fmt: skip
 POSITIONS = tuple(
     f"{row} {column}".replace("middle center", "center").replace("middle ", "").replace(" center", "")
     for row in ("top", "middle", "bottom")
@@ -146,12 +144,12 @@ def compose(
         family = "shapes"
     plan = _plan(rng, family, pool)
     background = "plain" if family == "lone shape" else str(rng.choice(BACKGROUNDS[split]))
-    canvas = _background(rng, background, pale=family == "lone shape")
+    canvas = draw_background(rng, background, pale=family == "lone shape")
     boxes: list[tuple[int, int, int, int]] = []
     things: list[Thing] = []
     for item, low, high in plan:
         piece, thing = _draw(rng, item, float(rng.uniform(low, high)), canvas, folder)
-        box = _place(rng, piece.size, boxes)
+        box = place(rng, piece.size, boxes)
         if box is None:
             continue
         canvas.paste(piece, box[:2], piece)
@@ -161,7 +159,7 @@ def compose(
     return canvas, scene
 
 
-def _plan(rng: np.random.Generator, family: str, pool: Sequence[Cutout]) -> list[tuple[object, float, float]]:
+def _plan(rng: np.random.Generator, family: str, pool: Sequence[Cutout]) -> Sequence[tuple[object, float, float]]:
     """What to draw: (a cut-out, (shape, colour) or a word, least and largest side as a share)."""
 
     def shape() -> tuple[str, str]:
@@ -197,117 +195,28 @@ def _draw(
     side_px = int(side * SIDE_PX)
     if isinstance(item, Cutout):
         assert folder is not None
-        piece = _open(str(folder / item.file))
+        piece = open_cutout(str(folder / item.file))
         scale = side_px / max(piece.size)
-        piece = piece.resize((max(8, int(piece.width * scale)), max(8, int(piece.height * scale))), PIL.Image.Resampling.BICUBIC)
+        piece = piece.resize(
+            (max(8, int(piece.width * scale)), max(8, int(piece.height * scale))), PIL.Image.Resampling.BICUBIC
+        )
         if rng.random() < 0.5:
             piece = piece.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
         piece = piece.rotate(float(rng.uniform(-12, 12)), PIL.Image.Resampling.BICUBIC, expand=True)
-        facts = {"name": item.name, "category": item.category, "accept": item.accept, "colour": item.colour, "shape": ""}
+        facts = {
+            "name": item.name,
+            "category": item.category,
+            "accept": item.accept,
+            "colour": item.colour,
+            "shape": "",
+        }
     elif isinstance(item, tuple):
         shape, colour = item
-        piece = _shape(rng, shape, _tint(rng, colour, canvas), side_px)
+        piece = draw_shape(rng, shape, tint(rng, colour, canvas), side_px)
         accept = ("shape",) if shape != "square" else ("rectangle", "shape")
         facts = {"name": shape, "category": "shape", "accept": accept, "colour": colour, "shape": shape}
     else:
-        piece = _sign(rng, str(item), side_px)
+        piece = draw_sign(rng, str(item), side_px)
         facts = {"name": "sign", "category": "sign", "accept": ("word",), "colour": "", "shape": "", "text": str(item)}
     box = piece.getchannel("A").point(lambda a: 255 * (a > 60)).getbbox()
     return piece.crop(box), facts
-
-
-@functools.lru_cache(maxsize=1024)
-def _open(path: str) -> PIL.Image.Image:
-    return PIL.Image.open(path).convert("RGBA")
-
-
-def _tint(rng: np.random.Generator, word: str, canvas: PIL.Image.Image) -> tuple[int, int, int]:
-    """A colour that the word names, away from the background's."""
-    ground = to_lab(np.asarray(canvas.resize((1, 1))))[0, 0]
-    choices = [np.clip(np.array(a) + rng.integers(-12, 13, 3), 0, 255) for a in ANCHORS[word] for _ in range(2)]
-    far = [c for c in choices if np.linalg.norm(to_lab(c) - ground) > 22]
-    return tuple(int(v) for v in (far or choices)[int(rng.integers(len(far or choices)))])  # type: ignore[return-value]
-
-
-def _shape(rng: np.random.Generator, name: str, colour: tuple[int, int, int], side: int) -> PIL.Image.Image:
-    """A filled shape, drawn four times larger and reduced for smooth edges."""
-    big = 4 * side
-    piece = PIL.Image.new("RGBA", (big, big))
-    draw = PIL.ImageDraw.Draw(piece)
-    if name == "circle":
-        draw.ellipse((0, 0, big - 1, big - 1), fill=colour)
-    elif name == "rectangle":
-        short = int(big * rng.uniform(0.4, 0.7))
-        draw.rectangle((0, 0, big - 1, short) if rng.random() < 0.5 else (0, 0, short, big - 1), fill=colour)
-    elif name == "square":
-        draw.rectangle((0, 0, big - 1, big - 1), fill=colour)
-    else:
-        turns = [(0.5, k / 3) for k in range(3)] if name == "triangle" else [(0.5 if k % 2 == 0 else 0.21, k / 10) for k in range(10)]
-        draw.polygon([(big * (0.5 + r * math.sin(math.tau * a)), big * (0.5 - r * math.cos(math.tau * a))) for r, a in turns], fill=colour)
-    turn = 360 if name == "triangle" else 20
-    piece = piece.rotate(float(rng.uniform(-turn / 2, turn / 2)), PIL.Image.Resampling.BICUBIC, expand=True)
-    return piece.resize((piece.width // 4, piece.height // 4), PIL.Image.Resampling.LANCZOS)
-
-
-def _sign(rng: np.random.Generator, word: str, side: int) -> PIL.Image.Image:
-    """A word on a plate `side` wide."""
-    dark = tuple(int(v) for v in rng.integers(0, 70, 3))
-    light = tuple(int(v) for v in rng.integers(215, 256, 3))
-    ink, plate = (dark, light) if rng.random() < 0.6 else (light, dark)
-    font = PIL.ImageFont.load_default(size=60)
-    text = word.upper() if rng.random() < 0.5 else word
-    box = font.getbbox(text)
-    piece = PIL.Image.new("RGBA", (int(box[2] + 48), 110), (*plate, 255))
-    PIL.ImageDraw.Draw(piece).text((24, 14), text, fill=ink, font=font)
-    height = max(24, int(piece.height * side / piece.width))
-    return piece.resize((side, min(height, side)), PIL.Image.Resampling.LANCZOS)
-
-
-def _place(
-    rng: np.random.Generator, size: tuple[int, int], taken: list[tuple[int, int, int, int]]
-) -> tuple[int, int, int, int] | None:
-    """A box of `size` inside the picture, clear of the others and with its centre clearly within one ninth."""
-    width, height = size
-    if width >= SIDE_PX or height >= SIDE_PX:
-        return None
-    for _ in range(60):
-        x, y = int(rng.integers(0, SIDE_PX - width)), int(rng.integers(0, SIDE_PX - height))
-        box = (x, y, x + width, y + height)
-        centre = ((x + width / 2) / SIDE_PX, (y + height / 2) / SIDE_PX)
-        if any(abs(at - edge) < 0.04 for at in centre for edge in (1 / 3, 2 / 3)):
-            continue
-        if all(_apart(box, other) for other in taken):
-            return box
-    return None
-
-
-def _apart(a: tuple[int, int, int, int], b: tuple[int, int, int, int], gap: int = 2) -> bool:
-    return a[2] + gap <= b[0] or b[2] + gap <= a[0] or a[3] + gap <= b[1] or b[3] + gap <= a[1]
-
-
-def _background(rng: np.random.Generator, family: str, pale: bool) -> PIL.Image.Image:
-    low, high = (200, 256) if pale else (110, 246)
-    one, two = (rng.integers(low, high, 3).astype(float) for _ in range(2))
-    axis = np.linspace(0, 1, SIDE_PX)
-    y, x = np.meshgrid(axis, axis, indexing="ij")
-    if family == "plain":
-        blend = np.zeros_like(x)
-    elif family == "vertical":
-        blend = y
-    elif family == "horizon":
-        blend = (y > rng.uniform(0.35, 0.7)).astype(float)
-    elif family == "diagonal":
-        blend = (x + y) / 2
-    elif family == "radial":
-        blend = np.clip(np.hypot(x - rng.uniform(), y - rng.uniform()), 0, 1)
-    elif family == "stripes":
-        blend = 0.5 + 0.5 * np.sign(np.sin(math.tau * (x * math.cos(a := rng.uniform(0, 3)) + y * math.sin(a)) * rng.integers(4, 9)))
-        two = one + (two - one) * 0.35
-    else:
-        cells = {"clouds": 5, "coarse clouds": 3, "fine clouds": 11}[family]
-        noise = PIL.Image.fromarray((rng.random((cells, cells)) * 255).astype(np.uint8))
-        blend = np.asarray(noise.resize((SIDE_PX, SIDE_PX), PIL.Image.Resampling.BICUBIC), float) / 255
-    pixels = one + (two - one) * blend[..., None]
-    if family != "plain" or not pale:
-        pixels = pixels + rng.normal(0, 3, (SIDE_PX, SIDE_PX, 1))
-    return PIL.Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

@@ -66,13 +66,12 @@ def openai_checkpoint(directory: Path) -> Path:
 def convert(path: Path) -> dict[str, Any]:
     """`{"dims": {...}, "model_state_dict": {...}}` of the CTranslate2 Whisper model in the file `path`.
 
-    Tensors keep their type (float16 mostly). Fused projections are split: query, key, value of self-attention [3 D, D] and
-    key, value of cross-attention [2 D, D]. The output projection is tied to the token embedding, so it has no key.
+    Tensors keep their type (float16 mostly). Fused projections are split: query, key, value of self-attention [3 D, D]
+    and key, value of cross-attention [2 D, D]. The output projection is tied to the token embedding: it has no entry.
 
     Raises:
         WeightsError: not such a file, cut short, quantised, or with variables that Whisper does not have.
     """
-    import torch
 
     stored = read(path)
     if stored.aliases != dict([TIED]):
@@ -80,9 +79,10 @@ def convert(path: Path) -> dict[str, Any]:
     left = dict(stored.variables)
     quantised = [name for name, value in left.items() if value.ndim and not value.is_floating_point()]
     if quantised:
+        kind = str(left[quantised[0]].dtype).removeprefix("torch.")
         raise WeightsError(
-            f"'{path.name}' is quantised ({str(left[quantised[0]].dtype).removeprefix('torch.')}); openai-whisper needs "
-            "float16 or float32 weights: take the engine 'faster-whisper', or the model before quantisation"
+            f"'{path.name}' is quantised ({kind}); openai-whisper needs float16 or float32 weights: take the engine "
+            "'faster-whisper', or the model before quantisation"
         )
     state: dict[str, torch.Tensor] = {}
 
@@ -134,7 +134,9 @@ def convert(path: Path) -> dict[str, Any]:
         raise WeightsError(f"'{path.name}' lacks the variable {error}; expected a whole Whisper model") from None
     strangers = sorted(name for name, value in left.items() if value.ndim)  # scalars are CTranslate2's own switches
     if strangers:
-        raise WeightsError(f"'{path.name}' holds {len(strangers)} variables that Whisper has not, such as {strangers[0]}")
+        raise WeightsError(
+            f"'{path.name}' holds {len(strangers)} variables that Whisper has not, such as {strangers[0]}"
+        )
 
     n_audio_ctx, n_audio_state = state["encoder.positional_embedding"].shape
     n_text_ctx, n_text_state = state["decoder.positional_embedding"].shape

@@ -1,0 +1,154 @@
+"""Questions about findings: evidence text in the form the experts give it, with the answers that follow from it.
+
+The findings are drawn at random, but their text comes from experts.evidence, the same function that serves at run time, so
+the language model learns to read exactly what it will be given. What the evidence does not support is answered with no,
+with 0, or with saying that it cannot be told.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from connector.data.colours import COLOURS
+from connector.data.questions import Asker, with_article
+from connector.data.records import Record
+from connector.data.scenes import SIDE_PX, WORDS, Scene, Thing
+from experts.base import Finding
+from experts.convert.nanodet import COCO
+from experts.evidence import compose_evidence
+from experts.kinds import COCO_KINDS, kinds_of, matches, plural
+
+NAMES = tuple(name.replace("_", " ") for name in COCO)
+UNKNOWN = "I cannot tell from what was found."
+CITIES = "London Paris Berlin Madrid Rome Vienna Oxford Leeds Boston Chicago Denver Dallas Tokyo Sydney Dublin Prague".split()
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+PEOPLE = "Anna Peter Maria John Susan David Laura Tom Emma James Alice Robert".split()
+ITEMS = "keys wallet umbrella camera ticket book phone coat bag letter".split()
+DISHES = "soup pasta salad pizza rice chicken fish curry bread cake".split()
+
+# A recording's sentence with what may be asked of it; {placeholders} are drawn anew each time.
+RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("The train to {city} leaves from platform {n} at {time}.", (("Where does the train go?", "{city}"), ("Which platform does the train leave from?", "{n}"), ("When does the train leave?", "{time}"))),
+    ("Please bring the {item} to room {n} on {day}.", (("What should be brought?", "the {item}"), ("Which room is mentioned?", "{n}"), ("On which day?", "{day}"))),
+    ("{person} is going to {city} next {day}.", (("Who is going to {city}?", "{person}"), ("Where is {person} going?", "{city}"), ("When is {person} going?", "next {day}"))),
+    ("The meeting with {person} starts at {time} in room {n}.", (("Who is the meeting with?", "{person}"), ("When does the meeting start?", "{time}"), ("In which room is the meeting?", "{n}"))),
+    ("I would like {n} bowls of {dish}, please.", (("What does the speaker want?", "{n} bowls of {dish}"), ("How many bowls are ordered?", "{n}"), ("What food is mentioned?", "{dish}"))),
+    ("{person} lost the {item} in {city}.", (("Who lost something?", "{person}"), ("What was lost?", "the {item}"), ("In which city was it lost?", "{city}"))),
+    ("The flight from {city} is delayed by {n} minutes.", (("Where does the flight come from?", "{city}"), ("How long is the delay?", "{n} minutes"))),
+    ("Today we have {dish} and it costs {n} dollars.", (("What is served today?", "{dish}"), ("How much does it cost?", "{n} dollars"))),
+    ("Turn left at the station and walk {n} meters.", (("Which way should one turn?", "left"), ("How far should one walk?", "{n} meters"))),
+    ("Tomorrow it will rain in {city} and snow in {city2}.", (("What is the weather in {city}?", "rain"), ("Where will it snow?", "{city2}"))),
+)  # fmt: skip
+TRANSCRIBE = ("What is said?", "What does the speaker say?", "Transcribe the recording.", "What do you hear?", "What is being said in the recording?")
+READ = ("What does the sign say?", "What is written in the picture?", "Read the text.", "What text is in the image?", "What does it say?")
+DESCRIBE = ("What is in the picture?", "What does the image show?", "What can you see?", "Describe the image.", "What is this?")
+
+
+def readings(n: int, seed: int) -> list[Record]:
+    """`n` records with evidence and no image, three quarters about pictures and one quarter about recordings."""
+    rng = np.random.default_rng([seed, 91])
+    asker = Asker("train", seed, [(name, _category(name), frozenset((name, *kinds_of(name)))) for name in NAMES])
+    rows: list[Record] = []
+    while len(rows) < n:
+        draw = rng.random()
+        rows += _heard(rng) if draw < 0.22 else _tagged(rng) if draw < 0.32 else _seen(rng, asker, len(rows))
+    return [Record(f"reading-{seed}-{index}", r.question, r.answer, r.kind, evidence=r.evidence, accept=r.accept) for index, r in enumerate(rows[:n])]
+
+
+def _category(name: str) -> str:
+    return next((kind for kind in ("animal", "vehicle", "food", "furniture") if name in COCO_KINDS[kind]), "thing")
+
+
+def _seen(rng: np.random.Generator, asker: Asker, number: int) -> list[Record]:
+    """Questions about a picture of COCO things, as the detector, the tagger and the reader would report it."""
+    names = [str(name) for name in rng.choice(NAMES, int(rng.integers(1, 5)), replace=False)]
+    if rng.random() < 0.4:
+        names[0] = "person"
+    things = []
+    for name in names:
+        for _ in range(int(rng.integers(1, 6)) if rng.random() < 0.35 else 1):
+            size = rng.integers(40, 150, 2)
+            x, y = (int(rng.integers(0, SIDE_PX - s)) for s in size)
+            colour = str(rng.choice(COLOURS)) if rng.random() < 0.8 else ""
+            things.append(Thing(name, _category(name), kinds_of(name), colour, "", (x, y, x + int(size[0]), y + int(size[1]))))
+    scene = Scene(f"reading-{number:06d}", "", "reading", "", tuple(things))
+    found = [
+        Finding("detect", t.name, 0.8, tuple(float(v) for v in t.box), source="picture", extra={"colour": t.colour}) for t in things  # type: ignore[arg-type]
+    ]
+    tagged = things[0].name if rng.random() < 0.5 else str(rng.choice(NAMES))
+    if rng.random() < 0.85:
+        found.append(Finding("tag", tagged, float(rng.uniform(0.1, 0.95)), source="picture"))
+    word = str(rng.choice(WORDS)) if rng.random() < 0.3 else ""
+    if word:
+        word = word.upper() if rng.random() < 0.6 else word
+        found.append(Finding("ocr", word, 0.95, (0.0, 0.0, 50.0, 20.0), source="picture"))
+    rows = [r for r in asker.questions(scene) if r.kind in ("existence", "count", "colour", "position", "name", "category", "relation")]
+    rows = [r for r in rows if r.answer != "thing"]
+    rows = [rows[int(i)] for i in rng.permutation(len(rows))[:4]]
+    rows.append(Record("x", str(rng.choice(DESCRIBE)), _summary(things, word), "caption"))
+    if word or rng.random() < 0.1:
+        answer = word or "There is no text."
+        rows.append(Record("x", str(rng.choice(READ)), answer, "text"))
+    sizes = {"picture": (SIDE_PX, SIDE_PX)}
+    return [Record(r.id, r.question, r.answer, r.kind, evidence=compose_evidence(found, r.question, sizes), accept=r.accept) for r in rows]
+
+
+def _tagged(rng: np.random.Generator) -> list[Record]:
+    """A picture of which only the tagger says something."""
+    names = [str(name) for name in rng.choice(_classes(), int(rng.integers(1, 4)), replace=False)]
+    scores = sorted(rng.dirichlet([0.6] * (len(names) + 1))[1:], reverse=True)
+    found = [Finding("tag", name, float(score), source="picture") for name, score in zip(names, scores, strict=True) if score > 0.05]
+    if not found:
+        return []
+    best = found[0].text
+    kinds = kinds_of(best)
+    absent = str(rng.choice(NAMES))
+    asked = best if not kinds or rng.random() < 0.5 else kinds[int(rng.integers(len(kinds)))]
+    pairs = [(str(rng.choice(DESCRIBE)), best, "name"), (f"Is there {with_article(asked)} in the picture?", "yes", "existence")]
+    if not any(matches(absent, f.text) for f in found):
+        pairs.append((f"Is there {with_article(absent)} in the picture?", "no", "existence"))
+    if kinds:
+        pairs.append(("What kind of thing is this?", kinds[0], "category"))
+    pairs.append((f"What color is the {asked}?", UNKNOWN, "colour"))
+    return [Record("x", q, a, kind, evidence=compose_evidence(found, q)) for q, a, kind in pairs]
+
+
+@functools.lru_cache(maxsize=1)
+def _classes() -> tuple[str, ...]:
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    return tuple(_IMAGENET_CATEGORIES)
+
+
+def _heard(rng: np.random.Generator) -> list[Record]:
+    sentence, asked = RECORDINGS[int(rng.integers(len(RECORDINGS)))]
+    city, city2 = rng.choice(CITIES, 2, replace=False)
+    words = {
+        "city": city, "city2": city2, "day": rng.choice(DAYS), "person": rng.choice(PEOPLE), "item": rng.choice(ITEMS),
+        "dish": rng.choice(DISHES), "n": int(rng.integers(2, 60)), "time": f"{rng.integers(1, 13)}:{rng.integers(10, 60)}",
+    }  # fmt: skip
+    said = sentence.format(**words)
+    question, answer = asked[int(rng.integers(len(asked)))]
+    pairs = [(question.format(**words), answer.format(**words)), (str(rng.choice(TRANSCRIBE)), said)]
+    if rng.random() < 0.3:
+        pairs.append((f"Does the speaker mention {rng.choice(CITIES + PEOPLE + ITEMS)}?", ""))
+    rows = []
+    for question, answer in pairs:
+        if not answer:
+            answer = "yes" if question.removesuffix("?").split()[-1].lower() in said.lower() else "no"
+        rows.append(Record("x", question, answer, "speech", evidence=compose_evidence([Finding("speech", said, 0.9)], question)))
+    if rng.random() < 0.1:
+        question = str(rng.choice(TRANSCRIBE))
+        rows.append(Record("x", question, "Nothing was heard.", "speech", evidence=compose_evidence([], question)))
+    return rows
+
+
+def _summary(things: list[Thing], word: str) -> str:
+    counts: dict[str, int] = {}
+    for thing in things:
+        counts[thing.name] = counts.get(thing.name, 0) + 1
+    parts = [f"{count} {plural(name)}" if count > 1 else with_article(name) for name, count in counts.items()]
+    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    return f"There {'are' if max(counts[things[0].name], 1) > 1 else 'is'} {listed}" + (f', and text that says "{word}".' if word else ".")

@@ -1,0 +1,212 @@
+"""Scenes: the same seed gives the same bytes, splits share nothing, and every answer agrees with a second opinion."""
+
+from __future__ import annotations
+
+import collections
+import doctest
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cutout_folder import ROWS, write_cutouts
+from scene_oracle import answer, claims, holds, place
+
+from connector.data import captions, cutouts, labels, phrases
+from connector.data.colours import COLOURS
+from connector.data.dialogue import text_dialogue
+from connector.data.draw import SIDE_PX
+from connector.data.records import Record, read_records
+from connector.data.scenes import BACKGROUNDS, generate, load_scenes
+from connector.data.write import write_scenes
+from experts.errors import InputError, UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes of two splits with home-made cut-outs."""
+    folder = tmp_path_factory.mktemp("scenes")
+    write_cutouts(folder / "cutouts")
+    for split, n in (("train", 200), ("test", 80)):
+        write_scenes(folder / split, split, n, seed=5, cutouts=folder / "cutouts")
+    return folder
+
+
+def truth(folder: Path) -> dict[str, dict[str, Any]]:
+    lines = (folder / "scenes.jsonl").read_text().splitlines()
+    return {row["image"]: row for row in map(json.loads, lines)}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_same_seed_same_bytes_and_another_seed_other_bytes(tmp_path: Path) -> None:
+    write_cutouts(tmp_path / "cutouts")
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_scenes(tmp_path / name, "train", 12, seed=seed, cutouts=tmp_path / "cutouts")
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    assert len(digests(tmp_path / "a")) == 12 + 4
+    assert not set(digests(tmp_path / "a").values()) & set(digests(tmp_path / "c").values())
+
+
+def test_a_scene_does_not_depend_on_how_many_come_before_it(tmp_path: Path) -> None:
+    all_at_once = generate(tmp_path / "a", "train", 6)
+    later = generate(tmp_path / "b", "train", 2, start=4)
+    assert later == all_at_once[4:]
+    assert (tmp_path / "b" / later[0].image).read_bytes() == (tmp_path / "a" / later[0].image).read_bytes()
+
+
+def test_splits_share_no_cutout_and_no_background(folder: Path) -> None:
+    used = {}
+    for split in ("train", "test"):
+        rows = truth(folder / split).values()
+        used[split] = {thing["name"] for row in rows for thing in row["things"] if not thing["shape"]} - {"sign"}
+        assert {row["background"] for row in rows} <= set(BACKGROUNDS[split]) | {"plain"}
+        assert all(row["background"] != "plain" for row in rows if split == "test" and row["family"] != "lone shape")
+    assert used == {split: {row[0] for row in ROWS[split]} for split in used}
+    assert not used["train"] & used["test"]
+    families = [family for split in BACKGROUNDS for family in BACKGROUNDS[split]]
+    assert len(families) == len(set(families))
+
+
+def test_test_phrasings_are_not_among_those_of_training() -> None:
+    for train, test in phrases.PHRASES.values():
+        assert train and test and not set(train) & set(test)
+
+
+def test_without_cutouts_there_are_shapes_and_words_only(tmp_path: Path) -> None:
+    scenes = generate(tmp_path, "train", 30)
+    assert {thing.category for scene in scenes for thing in scene.things} == {"shape", "sign"}
+    assert load_scenes(tmp_path) == scenes
+
+
+def test_boxes_are_inside_apart_and_clearly_in_one_ninth(folder: Path) -> None:
+    for row in truth(folder / "train").values():
+        boxes = [thing["box"] for thing in row["things"]]
+        for index, (x0, y0, x1, y1) in enumerate(boxes):
+            assert 0 <= x0 < x1 <= SIDE_PX and 0 <= y0 < y1 <= SIDE_PX
+            for at in ((x0 + x1) / 2, (y0 + y1) / 2):
+                assert min(abs(at - SIDE_PX / 3), abs(at - 2 * SIDE_PX / 3)) > 0.03 * SIDE_PX
+            for u0, v0, u1, v1 in boxes[:index]:
+                assert x1 <= u0 or u1 <= x0 or y1 <= v0 or v1 <= y0
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_answer_agrees_with_a_second_opinion(folder: Path, split: str) -> None:
+    scenes = truth(folder / split)
+    kinds = collections.Counter()
+    for record in read_records(folder / split / "questions.jsonl", max_broken=0):
+        assert record.image is not None
+        right = answer(record.question, record.kind, scenes[record.image])
+        assert {record.answer, *record.accept} <= right, (record, right)
+        kinds[record.kind] += 1
+    wanted = {"name", "category", "existence", "count", "colour", "shape", "position", "relation", "size", "text"}
+    assert set(kinds) == wanted and min(kinds.values()) >= 5
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_existence_answers_are_balanced_to_the_piece(folder: Path, split: str) -> None:
+    asked = [r for r in read_records(folder / split / "questions.jsonl") if r.kind == "existence"]
+    assert sum(r.answer == "yes" for r in asked) * 2 == len(asked)
+    negated = [r for r in asked if " no " in r.question or " not " in r.question]
+    assert negated and sum(r.answer == "yes" for r in negated) * 2 == len(negated)
+
+
+def test_no_single_answer_wins_a_kind_without_looking(folder: Path) -> None:
+    rows = read_records(folder / "train" / "questions.jsonl")
+    for kind, most in (("count", 0.45), ("colour", 0.25), ("position", 0.25), ("shape", 0.4), ("category", 0.4)):
+        answers = collections.Counter(r.answer for r in rows if r.kind == kind)
+        assert answers.most_common(1)[0][1] <= most * answers.total(), (kind, answers)
+
+
+def test_captions_say_only_what_holds_and_leave_nothing_out(folder: Path) -> None:
+    scenes = truth(folder / "train")
+    for record in read_records(folder / "train" / "captions.jsonl"):
+        scene = scenes[record.image or ""]
+        parts = claims(record.answer)
+        assert all(holds(part, scene) for part in parts), (record.answer, scene)
+        assert sum(part[0] for part in parts) == len(scene["things"])
+
+
+def test_preferred_answers_hold_and_rejected_ones_say_something_false(folder: Path) -> None:
+    scenes = truth(folder / "train")
+    pairs = read_records(folder / "train" / "preferences.jsonl")
+    for record in pairs:
+        scene = scenes[record.image or ""]
+        assert record.rejected
+        if record.kind == "caption":
+            assert all(holds(part, scene) for part in claims(record.answer)), record
+            assert not all(holds(part, scene) for part in claims(record.rejected)), record
+        else:
+            right = answer(record.question, record.kind, scene)
+            assert record.answer in right and record.rejected not in right
+    assert {r.kind for r in pairs} >= {"caption", "existence"} and len(pairs) > 0.9 * len(scenes)
+
+
+def test_ids_are_unique_and_images_exist(folder: Path) -> None:
+    for file in ("questions", "captions", "preferences"):
+        rows = read_records(folder / "train" / f"{file}.jsonl")
+        assert len({row.id for row in rows}) == len(rows)
+        assert all((folder / "train" / (row.image or "none")).is_file() for row in rows)
+
+
+def test_the_oracle_knows_a_wrong_answer() -> None:
+    dog = {"name": "dog", "category": "animal", "accept": [], "colour": "brown", "text": "", "box": [0, 0, 60, 60]}
+    circle = dog | {
+        "name": "circle",
+        "category": "shape",
+        "accept": ["shape"],
+        "colour": "red",
+        "box": [200, 0, 310, 90],
+    }
+    scene = {"things": [dog, circle]}
+    assert place(dog) == "top left"
+    assert answer("Is there not a red shape in the image?", "existence", scene) == {"no"}
+    assert answer("Where is the circle?", "position", scene) == {"top right"}
+    assert answer("How many objects are there?", "count", scene) == {"2"}
+    assert answer("Is the dog right of the circle?", "relation", scene) == {"no"}
+    said = "There is a brown dog at the top left and a red circle at the left."
+    assert [holds(part, scene) for part in claims(said)] == [True, False]
+
+
+def test_unknown_split_and_missing_packages_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="known: test, train, validation"):
+        generate(tmp_path, "tests", 1)
+    with pytest.raises(InputError, match=r"no tuxpaint-stamps-default_\*\.deb"):
+        cutouts.build_cutouts(tmp_path / "out", tmp_path)
+    with pytest.raises(InputError, match="duet data cutouts"):
+        generate(tmp_path, "train", 1, cutouts=tmp_path)
+
+
+def test_corrections_of_labels_name_known_categories_and_colours() -> None:
+    rows = labels.corrections()
+    assert len(rows) > 500
+    for key, (name, others, category, colour) in rows.items():
+        assert key.split("/")[0] in ("stamp", "emoji")
+        assert category in ("", *cutouts.CATEGORIES) and colour in ("", "-", *COLOURS)
+        assert len(name.split()) <= 3 and not others.endswith(",")
+    pig = labels.label("pig", "animal", ("mammal",), rows["emoji/pig"])
+    assert (pig.name, pig.accept, pig.colour) == ("pig", ("hog", "mammal", "animal"), "pink")
+    assert labels.label("hen", "animal", ("bird",), None).accept == ("chicken", "bird", "animal")
+
+
+@pytest.mark.parametrize("module", [captions, labels, phrases])
+def test_examples_in_docstrings_hold(module: Any) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted and not result.failed
+
+
+def test_dialogue_repeats_with_its_seed_and_counts_right() -> None:
+    rows = text_dialogue(400, 3)
+    assert rows == text_dialogue(400, 3) != text_dialogue(400, 4)
+    assert len({row.question for row in rows}) == 400
+    assert all(isinstance(row, Record) and row.kind == "dialogue" and row.image is None for row in rows)
+    signs = {"plus": "+", "minus": "-", "times": "*"}
+    sums = [row for row in rows if any(f" {sign} " in row.answer for sign in signs)]
+    for row in sums:
+        a, sign, b, _, result = row.answer.rstrip(".").split()
+        assert eval(f"{int(a)} {signs[sign]} {int(b)}") == int(result) and f"{a} {sign} {b}" in row.question
+    assert len(sums) > 20

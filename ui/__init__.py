@@ -1,0 +1,1 @@
+"""People's and programs' side: the command line now; no model code."""
