@@ -14,7 +14,7 @@ from cutout_folder import ROWS, write_cutouts
 from scene_oracle import answer, claims, holds, place
 
 from connector.data import captions, cutouts, labels, phrases
-from connector.data.colours import COLOURS
+from experts.colours import COLOURS
 from connector.data.dialogue import text_dialogue
 from connector.data.draw import SIDE_PX
 from connector.data.records import Record, read_records

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from connector.data.colours import COLOURS
+from experts.colours import COLOURS
 from connector.data.draw import SIDE_PX
 from connector.data.phrases import is_mass, is_plural, many, with_article
 from connector.data.scenes import Thing

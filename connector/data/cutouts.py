@@ -17,7 +17,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from connector.data.colours import name_colour
+from experts.colours import name_colour
 from connector.data.labels import corrections, label, short_name
 from experts.errors import InputError
 

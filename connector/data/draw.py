@@ -10,7 +10,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from connector.data.colours import ANCHORS, to_lab
+from experts.colours import ANCHORS, to_lab
 
 SIDE_PX = 320  # of a scene
 

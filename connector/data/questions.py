@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from connector.data.captions import describe, falsify
-from connector.data.colours import COLOURS
+from experts.colours import COLOURS
 from connector.data.phrases import PHRASES, agree, is_mass, is_plural, many, with_article
 from connector.data.records import Record
 from connector.data.scenes import SHAPES, Scene, Thing

@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from connector.data.colours import COLOURS
+from experts.colours import COLOURS
 from connector.data.questions import Asker, with_article
 from connector.data.records import Record
 from connector.data.scenes import SIDE_PX, WORDS, Scene, Thing
