@@ -40,6 +40,8 @@ class SlotConfig:
     slots: int = 6  # objects spoken of at most
     whole_words: int = 2  # tokens for the name of the whole picture
     name_words: int = 2  # tokens a name has at most
+    dropout: float = 0.3  # of what names are told from, while learning: a name must not hang on few channels
+    sharpness: float = 3.0  # a name is spoken by its probability to this power, so that the likeliest is clear
 
     @property
     def grid(self) -> int:
@@ -61,6 +63,14 @@ class SlotConnector(nn.Module):
     """Features [B, N, D_enc] -> soft words [B, M, D_llm]."""
 
     kind = "slots"
+    slow = {"classify": 0.1}  # ImageNet's head knows names that no scene holds: learn it slowly, or it forgets them
+    names_words: Tensor  # [names, name_words, D_llm]
+    categories_words: Tensor  # [categories, 1, D_llm]
+    colours_words: Tensor  # these [words, D_llm]
+    sizes_words: Tensor
+    rows_words: Tensor
+    columns_words: Tensor
+    silence: Tensor  # [D_llm]
 
     def __init__(self, config: SlotConfig) -> None:
         super().__init__()
@@ -153,7 +163,11 @@ class SlotConnector(nn.Module):
 
     def name_logits(self, trunk: Tensor, stage: Tensor) -> Tensor:
         """[..., hidden] and [..., 320] -> logits over names [..., K]."""
-        return self.classify2(F.relu6(self.classify1(stage))) + self.name(trunk)
+        share = self.config.dropout
+        hidden = F.relu6(self.classify1(F.dropout(stage, share, self.training)))
+        return self.classify2(F.dropout(hidden, share, self.training)) + self.name(
+            F.dropout(trunk, share, self.training)
+        )
 
     def peaks(self, heat: Tensor) -> tuple[Tensor, Tensor]:
         """Heat logits [B, G, G] -> scores [B, S] and cells [B, S] of the S highest local maxima, best first."""
@@ -166,8 +180,11 @@ class SlotConnector(nn.Module):
         trunk, heat, stage = self.look(features)
         scores, cells = self.peaks(heat)  # [B, S]
         here = _gather(trunk, cells)  # [B, S, hidden]
-        names = self.name_logits(here, _gather(stage, cells)).softmax(-1)
-        kinds = self.category(here).softmax(-1) @ self.categories_words[:, 0] + self.size(here).softmax(-1) @ self.sizes_words
+        names = (self.config.sharpness * self.name_logits(here, _gather(stage, cells))).softmax(-1)
+        kinds = (
+            self.category(here).softmax(-1) @ self.categories_words[:, 0]
+            + self.size(here).softmax(-1) @ self.sizes_words
+        )
         rows, columns = self._places(cells)
         spoken = torch.cat(
             [
@@ -198,7 +215,8 @@ class SlotConnector(nn.Module):
         grid = self.config.grid
         y, x = (cells // grid + 0.5) / grid, (cells % grid + 0.5) / grid
         thirds = torch.tensor([1 / 6, 0.5, 5 / 6], device=cells.device)
-        return tuple((-((at[..., None] - thirds) ** 2) * 150).softmax(-1) for at in (y, x))
+        rows, columns = ((-((at[..., None] - thirds) ** 2) * 150).softmax(-1) for at in (y, x))
+        return rows, columns
 
     # -- keeping ------------------------------------------------------------------------------------------------
 
@@ -257,14 +275,17 @@ class Targets:
     heat: Tensor  # [B, G, G] in [0, 1], 1 at centres
     cells: Tensor  # [B, O] centre cells, -1 where there is no object
     names: Tensor  # [B, O]
+    kinds: Tensor  # [B, O, L] other right names, -1 where there are fewer
     colours: Tensor  # [B, O]
     categories: Tensor  # [B, O]
     sizes: Tensor  # [B, O]
-    weights: dict[str, float] = field(default_factory=lambda: {"name": 1.0, "colour": 1.0, "category": 0.5, "size": 0.3})
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"name": 1.0, "colour": 1.0, "category": 0.5, "size": 0.3}
+    )
 
 
 def warmup_loss(connector: SlotConnector, features: Tensor, targets: Targets) -> tuple[Tensor, dict[str, float]]:
-    """How badly the soft words fit: focal loss of the heat (Zhou et al. 2019, eq. 1) plus cross-entropy of each word."""
+    """How badly the soft words fit: focal loss of the heat (Zhou et al. 2019, eq. 1), cross-entropy of each word."""
     trunk, heat, stage = connector.look(features)
     loss = focal_loss(heat, targets.heat)
     metrics = {"heat": float(loss.detach())}
@@ -272,7 +293,6 @@ def warmup_loss(connector: SlotConnector, features: Tensor, targets: Targets) ->
     cells = targets.cells.clamp(min=0)
     here, there = _gather(trunk, cells), _gather(stage, cells)
     heads = {
-        "name": (connector.name_logits(here, there), targets.names),
         "colour": (connector.colour(here), targets.colours),
         "category": (connector.category(here), targets.categories),
         "size": (connector.size(here), targets.sizes),
@@ -280,10 +300,34 @@ def warmup_loss(connector: SlotConnector, features: Tensor, targets: Targets) ->
     for key, (logits, truth) in heads.items():
         known = present & (truth >= 0)
         if known.any():
-            part = F.cross_entropy(logits[known], truth[known], label_smoothing=0.05 if key == "name" else 0.0)
-            loss = loss + targets.weights[key] * part
+            loss = loss + targets.weights[key] * F.cross_entropy(logits[known], truth[known])
             metrics[key] = float((logits[known].argmax(-1) == truth[known]).float().mean())
+    known = present & (targets.names >= 0)
+    if known.any():
+        logits, truth = connector.name_logits(here, there)[known], targets.names[known]
+        loss = loss + targets.weights["name"] * name_loss(logits, truth, targets.kinds[known])
+        metrics["name"] = float((logits.argmax(-1) == truth).float().mean())
     return loss, metrics
+
+
+KIND_SHARE = 0.4  # of a name's probability that goes to the words above it
+SMOOTHING = 0.05
+
+
+def name_loss(logits: Tensor, names: Tensor, kinds: Tensor) -> Tensor:
+    """Cross-entropy of name logits [P, K] against a name [P] and the words above it [P, L] (-1 = none).
+
+    The words above share KIND_SHARE. So for a thing whose name is unclear, say one of five birds, 'bird' comes out
+    likelier than any of them: the connector says what it knows.
+    """
+    logp = logits.log_softmax(-1)
+    above = kinds >= 0
+    count = above.sum(-1)
+    mean = (logp.gather(-1, kinds.clamp(min=0)) * above).sum(-1) / count.clamp(min=1)
+    share = KIND_SHARE * (count > 0)
+    exact = logp.gather(-1, names[:, None])[:, 0]
+    said = (1 - share) * exact + share * mean
+    return -((1 - SMOOTHING) * said + SMOOTHING * logp.mean(-1)).mean()
 
 
 def focal_loss(logits: Tensor, truth: Tensor) -> Tensor:

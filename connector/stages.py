@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +128,30 @@ def stage_config(stage: str, **values: Any) -> StageConfig:
     if faults := faults + check(config):
         raise ConfigError(f"stage '{stage}' does not fit: {'; '.join(faults)}")
     return config
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE texts as StageConfig values; lists are separated by commas.
+
+    Raises:
+        ConfigError: a text without '=', or a value that is not of its field's type.
+    """
+    hints = typing.get_type_hints(StageConfig)
+    values: dict[str, Any] = {}
+    faults = []
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        kind = hints.get(name, str)
+        if not equals:
+            faults.append(f"'{pair}' is not NAME=VALUE")
+            continue
+        try:
+            values[name] = kind(text) if kind in (int, float, str) else tuple(filter(None, text.split(",")))
+        except ValueError:
+            faults.append(f"'{name}' must be {kind.__name__}, not {text!r}")
+    if faults:
+        raise ConfigError(f"settings do not fit: {'; '.join(faults)}")
+    return values
 
 
 def check(config: StageConfig) -> list[str]:

@@ -141,22 +141,27 @@ def learner_of(model: Any, task: Task) -> torch.nn.Module:
 
 
 def build_optimizer(model: Any, config: StageConfig) -> torch.optim.Optimizer:
-    """AdamW over what learns: one group for each part and for matrices (with weight decay) and the rest (without)."""
+    """AdamW over what learns: one group for each part and for matrices (with weight decay) and the rest (without).
+
+    Parameters that a connector names in `slow` learn at the share of the rate that stands there.
+    """
     import torch
 
-    groups: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
+    slow = {f"connector.{name}": share for name, share in getattr(model.connector, "slow", {}).items()}
+    groups: dict[tuple[str, bool, float], list[torch.nn.Parameter]] = {}
     for name, parameter in parts.learning(model):
-        groups.setdefault((name.split(".")[0], parameter.ndim > 1), []).append(parameter)
+        share = next((share for prefix, share in slow.items() if name.startswith(prefix)), 1.0)
+        groups.setdefault((name.split(".")[0], parameter.ndim > 1, share), []).append(parameter)
     return torch.optim.AdamW(
         [
             {
                 "params": members,
-                "lr": getattr(config, f"lr_{part}"),
-                "peak": getattr(config, f"lr_{part}"),
+                "lr": share * getattr(config, f"lr_{part}"),
+                "peak": share * getattr(config, f"lr_{part}"),
                 "part": part,
                 "weight_decay": config.weight_decay if matrix else 0.0,
             }
-            for (part, matrix), members in groups.items()
+            for (part, matrix, share), members in groups.items()
         ],
         betas=(0.9, config.beta2),
     )

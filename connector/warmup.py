@@ -1,4 +1,4 @@
-"""Warm-up in word space: which words hold where in a scene, as targets for the slot connector; no language model runs."""
+"""Warm-up in word space: which words hold where in a scene, as targets for the slot connector, without the LLM."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ import torch
 from torch import Tensor
 
 from connector.data.cutouts import CATEGORIES
-from connector.data.scenes import Scene
+from connector.data.scenes import Scene, Thing
 from connector.slots import COLOURS, SIZES, SlotConfig, Targets
 from experts.kinds import COCO_KINDS
 
 MAX_THINGS = 8
+MAX_KINDS = 4
 
 
 def vocabulary(scenes: Sequence[Scene]) -> tuple[str, ...]:
-    """What things may be called: ImageNet's 1000 classes in their order, then COCO's, then the scenes' other names."""
+    """What things may be called: ImageNet's 1000 classes in their order, COCO's, then the scenes' names and kinds."""
     from torchvision.models._meta import _IMAGENET_CATEGORIES
 
     from experts.convert.nanodet import COCO
 
     names = [name.lower() for name in _IMAGENET_CATEGORIES]
     seen = set(names)
-    for name in (*(coco.replace("_", " ") for coco in COCO), *COCO_KINDS, *sorted({t.name for s in scenes for t in s.things})):
+    spoken = {word for scene in scenes for thing in scene.things for word in (thing.name, *_kinds(thing))}
+    for name in (*(coco.replace("_", " ") for coco in COCO), *COCO_KINDS, *sorted(spoken)):
         if name not in seen:
             names.append(name)
             seen.add(name)
     return tuple(names)
+
+
+def _kinds(thing: Thing) -> tuple[str, ...]:
+    """Right names above or beside a thing's own, but for its bare category, which is said anyway."""
+    return tuple(word for word in thing.accept if word not in (thing.category, "mammal"))[:MAX_KINDS]
 
 
 def configure(scenes: Sequence[Scene], d_llm: int) -> SlotConfig:
@@ -43,6 +50,7 @@ def targets(scenes: Sequence[Scene], config: SlotConfig) -> Targets:
     heat = torch.zeros(len(scenes), grid, grid)
     empty = torch.full((len(scenes), MAX_THINGS), -1)
     cells, name_ids, colours, categories, sizes = (empty.clone() for _ in range(5))
+    kinds = torch.full((len(scenes), MAX_THINGS, MAX_KINDS), -1)
     axis = torch.arange(grid)
     for row, scene in enumerate(scenes):
         for column, thing in enumerate(scene.things[:MAX_THINGS]):
@@ -53,12 +61,16 @@ def targets(scenes: Sequence[Scene], config: SlotConfig) -> Targets:
             heat[row] = torch.maximum(heat[row], bump)
             cells[row, column] = y * grid + x
             name_ids[row, column] = names.get(thing.name, -1)
+            above = [names[word] for word in _kinds(thing) if word in names]
+            kinds[row, column, : len(above)] = torch.tensor(above, dtype=torch.long)
             colours[row, column] = COLOURS.index(thing.colour) if thing.colour else -1
             categories[row, column] = config.categories.index(thing.category)
             sizes[row, column] = SIZES.index(thing.size)
-    return Targets(heat, cells, name_ids, colours, categories, sizes)
+    return Targets(heat, cells, name_ids, kinds, colours, categories, sizes)
 
 
 def select(whole: Targets, rows: Tensor) -> Targets:
     """The targets of some scenes."""
-    return Targets(*(getattr(whole, key)[rows] for key in ("heat", "cells", "names", "colours", "categories", "sizes")))
+    return Targets(
+        *(getattr(whole, key)[rows] for key in ("heat", "cells", "names", "kinds", "colours", "categories", "sizes"))
+    )

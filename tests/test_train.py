@@ -398,7 +398,7 @@ def test_warmup_learns_without_running_the_language_model(tmp_path: Path, monkey
 def test_slot_targets_move_with_their_batch() -> None:
     """The loop moves a batch by its fields; the weights, a dict, stay as they are."""
     zeros = torch.zeros(2, 3)
-    scenes = tasks.Scenes(["a", "b"], zeros, slots.Targets(zeros, zeros, zeros, zeros, zeros, zeros), 2.0)
+    scenes = tasks.Scenes(["a", "b"], zeros, slots.Targets(*[zeros] * 7), 2.0)
     moved = scenes.to(torch.device("meta"))
     assert moved.targets.heat.device.type == "meta" and moved.targets.weights == scenes.targets.weights
 

@@ -1,49 +1,136 @@
 """Questions about findings: evidence text in the form the experts give it, with the answers that follow from it.
 
-The findings are drawn at random, but their text comes from experts.evidence, the same function that serves at run time, so
-the language model learns to read exactly what it will be given. What the evidence does not support is answered with no,
-with 0, or with saying that it cannot be told.
+The findings are drawn at random, but their text comes from experts.evidence, the same function that serves at run time,
+so the language model learns to read exactly what it will be given. What the evidence does not support is answered with
+no, with 0, or with saying that it cannot be told.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from experts.colours import COLOURS
 from connector.data.questions import Asker, with_article
 from connector.data.records import Record
 from connector.data.scenes import SIDE_PX, WORDS, Scene, Thing
 from experts.base import Finding
+from experts.colours import COLOURS
 from experts.convert.nanodet import COCO
-from experts.evidence import compose_evidence
+from experts.evidence import asked_thing, compose_evidence
 from experts.kinds import COCO_KINDS, kinds_of, matches, plural
 
 NAMES = tuple(name.replace("_", " ") for name in COCO)
 UNKNOWN = "I cannot tell from what was found."
-CITIES = "London Paris Berlin Madrid Rome Vienna Oxford Leeds Boston Chicago Denver Dallas Tokyo Sydney Dublin Prague".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-PEOPLE = "Anna Peter Maria John Susan David Laura Tom Emma James Alice Robert".split()
-ITEMS = "keys wallet umbrella camera ticket book phone coat bag letter".split()
-DISHES = "soup pasta salad pizza rice chicken fish curry bread cake".split()
+CITIES = [
+    "London",
+    "Paris",
+    "Berlin",
+    "Madrid",
+    "Rome",
+    "Vienna",
+    "Oxford",
+    "Leeds",
+    "Boston",
+    "Chicago",
+    "Denver",
+    "Dallas",
+    "Tokyo",
+    "Sydney",
+    "Dublin",
+    "Prague",
+]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+PEOPLE = ["Anna", "Peter", "Maria", "John", "Susan", "David", "Laura", "Tom", "Emma", "James", "Alice", "Robert"]
+ITEMS = ["keys", "wallet", "umbrella", "camera", "ticket", "book", "phone", "coat", "bag", "letter"]
+DISHES = ["soup", "pasta", "salad", "pizza", "rice", "chicken", "fish", "curry", "bread", "cake"]
 
 # A recording's sentence with what may be asked of it; {placeholders} are drawn anew each time.
 RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("The train to {city} leaves from platform {n} at {time}.", (("Where does the train go?", "{city}"), ("Which platform does the train leave from?", "{n}"), ("When does the train leave?", "{time}"))),
-    ("Please bring the {item} to room {n} on {day}.", (("What should be brought?", "the {item}"), ("Which room is mentioned?", "{n}"), ("On which day?", "{day}"))),
-    ("{person} is going to {city} next {day}.", (("Who is going to {city}?", "{person}"), ("Where is {person} going?", "{city}"), ("When is {person} going?", "next {day}"))),
-    ("The meeting with {person} starts at {time} in room {n}.", (("Who is the meeting with?", "{person}"), ("When does the meeting start?", "{time}"), ("In which room is the meeting?", "{n}"))),
-    ("I would like {n} bowls of {dish}, please.", (("What does the speaker want?", "{n} bowls of {dish}"), ("How many bowls are ordered?", "{n}"), ("What food is mentioned?", "{dish}"))),
-    ("{person} lost the {item} in {city}.", (("Who lost something?", "{person}"), ("What was lost?", "the {item}"), ("In which city was it lost?", "{city}"))),
-    ("The flight from {city} is delayed by {n} minutes.", (("Where does the flight come from?", "{city}"), ("How long is the delay?", "{n} minutes"))),
-    ("Today we have {dish} and it costs {n} dollars.", (("What is served today?", "{dish}"), ("How much does it cost?", "{n} dollars"))),
-    ("Turn left at the station and walk {n} meters.", (("Which way should one turn?", "left"), ("How far should one walk?", "{n} meters"))),
-    ("Tomorrow it will rain in {city} and snow in {city2}.", (("What is the weather in {city}?", "rain"), ("Where will it snow?", "{city2}"))),
-)  # fmt: skip
-TRANSCRIBE = ("What is said?", "What does the speaker say?", "Transcribe the recording.", "What do you hear?", "What is being said in the recording?")
-READ = ("What does the sign say?", "What is written in the picture?", "Read the text.", "What text is in the image?", "What does it say?")
-DESCRIBE = ("What is in the picture?", "What does the image show?", "What can you see?", "Describe the image.", "What is this?")
+    (
+        "The train to {city} leaves from platform {n} at {time}.",
+        (
+            ("Where does the train go?", "{city}"),
+            ("Which platform does the train leave from?", "{n}"),
+            ("When does the train leave?", "{time}"),
+        ),
+    ),
+    (
+        "Please bring the {item} to room {n} on {day}.",
+        (("What should be brought?", "the {item}"), ("Which room is mentioned?", "{n}"), ("On which day?", "{day}")),
+    ),
+    (
+        "{person} is going to {city} next {day}.",
+        (
+            ("Who is going to {city}?", "{person}"),
+            ("Where is {person} going?", "{city}"),
+            ("When is {person} going?", "next {day}"),
+        ),
+    ),
+    (
+        "The meeting with {person} starts at {time} in room {n}.",
+        (
+            ("Who is the meeting with?", "{person}"),
+            ("When does the meeting start?", "{time}"),
+            ("In which room is the meeting?", "{n}"),
+        ),
+    ),
+    (
+        "I would like {n} bowls of {dish}, please.",
+        (
+            ("What does the speaker want?", "{n} bowls of {dish}"),
+            ("How many bowls are ordered?", "{n}"),
+            ("What food is mentioned?", "{dish}"),
+        ),
+    ),
+    (
+        "{person} lost the {item} in {city}.",
+        (
+            ("Who lost something?", "{person}"),
+            ("What was lost?", "the {item}"),
+            ("In which city was it lost?", "{city}"),
+        ),
+    ),
+    (
+        "The flight from {city} is delayed by {n} minutes.",
+        (("Where does the flight come from?", "{city}"), ("How long is the delay?", "{n} minutes")),
+    ),
+    (
+        "Today we have {dish} and it costs {n} dollars.",
+        (("What is served today?", "{dish}"), ("How much does it cost?", "{n} dollars")),
+    ),
+    (
+        "Turn left at the station and walk {n} meters.",
+        (("Which way should one turn?", "left"), ("How far should one walk?", "{n} meters")),
+    ),
+    (
+        "Tomorrow it will rain in {city} and snow in {city2}.",
+        (("What is the weather in {city}?", "rain"), ("Where will it snow?", "{city2}")),
+    ),
+)
+TRANSCRIBE = (
+    "What is said?",
+    "What does the speaker say?",
+    "Transcribe the recording.",
+    "What do you hear?",
+    "What is being said in the recording?",
+)
+READ = (
+    "What does the sign say?",
+    "What is written in the picture?",
+    "Read the text.",
+    "What text is in the image?",
+    "What does it say?",
+)
+DESCRIBE = (
+    "What is in the picture?",
+    "What does the image show?",
+    "What can you see?",
+    "Describe the image.",
+    "What is this?",
+)
 
 
 def readings(n: int, seed: int) -> list[Record]:
@@ -54,7 +141,10 @@ def readings(n: int, seed: int) -> list[Record]:
     while len(rows) < n:
         draw = rng.random()
         rows += _heard(rng) if draw < 0.22 else _tagged(rng) if draw < 0.32 else _seen(rng, asker, len(rows))
-    return [Record(f"reading-{seed}-{index}", r.question, r.answer, r.kind, evidence=r.evidence, accept=r.accept) for index, r in enumerate(rows[:n])]
+    return [
+        Record(f"reading-{seed}-{index}", r.question, r.answer, r.kind, evidence=r.evidence, accept=r.accept)
+        for index, r in enumerate(rows[:n])
+    ]
 
 
 def _category(name: str) -> str:
@@ -72,10 +162,15 @@ def _seen(rng: np.random.Generator, asker: Asker, number: int) -> list[Record]:
             size = rng.integers(40, 150, 2)
             x, y = (int(rng.integers(0, SIDE_PX - s)) for s in size)
             colour = str(rng.choice(COLOURS)) if rng.random() < 0.8 else ""
-            things.append(Thing(name, _category(name), kinds_of(name), colour, "", (x, y, x + int(size[0]), y + int(size[1]))))
-    scene = Scene(f"reading-{number:06d}", "", "reading", "", tuple(things))
+            things.append(
+                Thing(name, _category(name), kinds_of(name), colour, "", (x, y, x + int(size[0]), y + int(size[1])))
+            )
     found = [
-        Finding("detect", t.name, 0.8, tuple(float(v) for v in t.box), source="picture", extra={"colour": t.colour}) for t in things  # type: ignore[arg-type]
+        Finding(
+            "detect", t.name, 0.8, (float(x0), float(y0), float(x1), float(y1)), None, "picture", {"colour": t.colour}
+        )
+        for t in things
+        for x0, y0, x1, y1 in [t.box]
     ]
     tagged = things[0].name if rng.random() < 0.5 else str(rng.choice(NAMES))
     if rng.random() < 0.85:
@@ -84,29 +179,102 @@ def _seen(rng: np.random.Generator, asker: Asker, number: int) -> list[Record]:
     if word:
         word = word.upper() if rng.random() < 0.6 else word
         found.append(Finding("ocr", word, 0.95, (0.0, 0.0, 50.0, 20.0), source="picture"))
-    rows = [r for r in asker.questions(scene) if r.kind in ("existence", "count", "colour", "position", "name", "category", "relation")]
-    rows = [r for r in rows if r.answer != "thing"]
+    return _asked(rng, asker, number, things, found)
+
+
+def readings_of(pictures: Iterable[tuple[Sequence[Finding], tuple[int, int]]], seed: int) -> list[Record]:
+    """Records about what experts really found in pictures: (findings, (width, height)) of each.
+
+    The answers follow from the findings, not from the pictures: what no expert saw is answered with no.
+    """
+    rng = np.random.default_rng([seed, 92])
+    asker = Asker("train", seed, [(name, _category(name), frozenset((name, *kinds_of(name)))) for name in NAMES])
+    rows: list[Record] = []
+    for number, (found, (width, height)) in enumerate(pictures):
+        things = []
+        for finding in found:
+            if finding.expert == "detect" and finding.box:
+                x0, y0, x1, y1 = finding.box
+                box = (
+                    int(x0 / width * SIDE_PX), int(y0 / height * SIDE_PX),
+                    int(x1 / width * SIDE_PX), int(y1 / height * SIDE_PX),
+                )  # fmt: skip
+                name, colour = finding.text, str(finding.extra.get("colour") or "")
+                things.append(Thing(name, _category(name), kinds_of(name), colour, "", box))
+        found = [dataclasses.replace(finding, source="picture") for finding in found]
+        if things:
+            rows += _asked(rng, asker, number, things, found, (width, height))
+        elif any(finding.expert == "tag" for finding in found):
+            rows += _asked_of_tags(rng, [finding for finding in found if finding.expert != "ocr"])
+        elif not found:
+            absent = str(rng.choice(NAMES))
+            pairs = [(f"Is there {with_article(absent)} in the picture?", "no", "existence"),
+                     (str(rng.choice(DESCRIBE)), "Nothing was found.", "caption")]  # fmt: skip
+            rows += [Record("x", q, a, kind, evidence=compose_evidence([], q)) for q, a, kind in pairs]
+    return [
+        Record(f"found-{seed}-{index}", r.question, r.answer, r.kind, evidence=r.evidence, accept=r.accept)
+        for index, r in enumerate(rows)
+    ]
+
+
+def _asked(
+    rng: np.random.Generator,
+    asker: Asker,
+    number: int,
+    things: list[Thing],
+    found: Sequence[Finding],
+    size: tuple[int, int] = (SIDE_PX, SIDE_PX),
+) -> list[Record]:
+    """Up to six questions about `found`, of which `things` are the detector's."""
+    scene = Scene(f"reading-{number:06d}", "", "reading", "", tuple(things))
+    asked = ("existence", "count", "colour", "position", "name", "category", "relation")
+    rows = [row for row in asker.questions(scene) if row.kind in asked and row.answer != "thing"]
     rows = [rows[int(i)] for i in rng.permutation(len(rows))[:4]]
-    rows.append(Record("x", str(rng.choice(DESCRIBE)), _summary(things, word), "caption"))
-    if word or rng.random() < 0.1:
-        answer = word or "There is no text."
-        rows.append(Record("x", str(rng.choice(READ)), answer, "text"))
-    sizes = {"picture": (SIDE_PX, SIDE_PX)}
-    return [Record(r.id, r.question, r.answer, r.kind, evidence=compose_evidence(found, r.question, sizes), accept=r.accept) for r in rows]
+    words = [finding.text for finding in found if finding.expert == "ocr"]
+    likely = next((f.text for f in found if f.expert == "tag" and f.score > 0.4), "")
+    if any(matches(likely, t.name) or matches(t.name, likely) for t in things if likely):
+        likely = ""
+    rows.append(Record("x", str(rng.choice(DESCRIBE)), _summary(things, " ".join(words), likely), "caption"))
+    if words or rng.random() < 0.1:
+        rows.append(Record("x", str(rng.choice(READ)), " ".join(words) or "There is no text.", "text"))
+    kept = []
+    for row in rows:
+        # The reader looks only when it may help, so most questions come without what it would find.
+        shown = [f for f in found if f.expert != "ocr" or row.kind in ("text", "caption")]
+        evidence = compose_evidence(shown, row.question, {"picture": size})
+        tagged = (
+            row.kind == "existence"
+            and row.answer == "no"
+            and any(matches(asked_thing(row.question), f.text) for f in shown if f.expert == "tag")
+        )
+        if not tagged:  # the tagger may have seen what the detector did not: then it is not clear what to answer
+            kept.append(dataclasses.replace(row, evidence=evidence, image=None))
+    return kept
 
 
 def _tagged(rng: np.random.Generator) -> list[Record]:
     """A picture of which only the tagger says something."""
     names = [str(name) for name in rng.choice(_classes(), int(rng.integers(1, 4)), replace=False)]
     scores = sorted(rng.dirichlet([0.6] * (len(names) + 1))[1:], reverse=True)
-    found = [Finding("tag", name, float(score), source="picture") for name, score in zip(names, scores, strict=True) if score > 0.05]
+    found = [
+        Finding("tag", name, float(score), source="picture")
+        for name, score in zip(names, scores, strict=True)
+        if score > 0.05
+    ]
     if not found:
         return []
+    return _asked_of_tags(rng, found)
+
+
+def _asked_of_tags(rng: np.random.Generator, found: Sequence[Finding]) -> list[Record]:
     best = found[0].text
     kinds = kinds_of(best)
     absent = str(rng.choice(NAMES))
     asked = best if not kinds or rng.random() < 0.5 else kinds[int(rng.integers(len(kinds)))]
-    pairs = [(str(rng.choice(DESCRIBE)), best, "name"), (f"Is there {with_article(asked)} in the picture?", "yes", "existence")]
+    pairs = [
+        (str(rng.choice(DESCRIBE)), best, "name"),
+        (f"Is there {with_article(asked)} in the picture?", "yes", "existence"),
+    ]
     if not any(matches(absent, f.text) for f in found):
         pairs.append((f"Is there {with_article(absent)} in the picture?", "no", "existence"))
     if kinds:
@@ -126,9 +294,15 @@ def _heard(rng: np.random.Generator) -> list[Record]:
     sentence, asked = RECORDINGS[int(rng.integers(len(RECORDINGS)))]
     city, city2 = rng.choice(CITIES, 2, replace=False)
     words = {
-        "city": city, "city2": city2, "day": rng.choice(DAYS), "person": rng.choice(PEOPLE), "item": rng.choice(ITEMS),
-        "dish": rng.choice(DISHES), "n": int(rng.integers(2, 60)), "time": f"{rng.integers(1, 13)}:{rng.integers(10, 60)}",
-    }  # fmt: skip
+        "city": city,
+        "city2": city2,
+        "day": rng.choice(DAYS),
+        "person": rng.choice(PEOPLE),
+        "item": rng.choice(ITEMS),
+        "dish": rng.choice(DISHES),
+        "n": int(rng.integers(2, 60)),
+        "time": f"{rng.integers(1, 13)}:{rng.integers(10, 60)}",
+    }
     said = sentence.format(**words)
     question, answer = asked[int(rng.integers(len(asked)))]
     pairs = [(question.format(**words), answer.format(**words)), (str(rng.choice(TRANSCRIBE)), said)]
@@ -138,17 +312,22 @@ def _heard(rng: np.random.Generator) -> list[Record]:
     for question, answer in pairs:
         if not answer:
             answer = "yes" if question.removesuffix("?").split()[-1].lower() in said.lower() else "no"
-        rows.append(Record("x", question, answer, "speech", evidence=compose_evidence([Finding("speech", said, 0.9)], question)))
+        rows.append(
+            Record("x", question, answer, "speech", evidence=compose_evidence([Finding("speech", said, 0.9)], question))
+        )
     if rng.random() < 0.1:
         question = str(rng.choice(TRANSCRIBE))
         rows.append(Record("x", question, "Nothing was heard.", "speech", evidence=compose_evidence([], question)))
     return rows
 
 
-def _summary(things: list[Thing], word: str) -> str:
+def _summary(things: list[Thing], words: str, likely: str) -> str:
+    """What is there, what is written, and what the whole looks like, in one or two sentences."""
     counts: dict[str, int] = {}
     for thing in things:
         counts[thing.name] = counts.get(thing.name, 0) + 1
     parts = [f"{count} {plural(name)}" if count > 1 else with_article(name) for name, count in counts.items()]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    return f"There {'are' if max(counts[things[0].name], 1) > 1 else 'is'} {listed}" + (f', and text that says "{word}".' if word else ".")
+    said = f"There {'are' if counts[things[0].name] > 1 else 'is'} {listed}"
+    said += f', and text that says "{words}".' if words else "."
+    return f"{said} It looks like {with_article(likely.lower())}." if likely else said

@@ -1,12 +1,15 @@
-"""Writes a split of scenes with all that is asked of it: images, truth, captions, questions, preference pairs."""
+"""Writes a split of scenes with all that is asked of it, and what the experts find in it with questions about that."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from connector.data.questions import Asker, vocabulary_of
+from connector.data.readings import readings_of
 from connector.data.records import write_records
-from connector.data.scenes import generate
+from connector.data.scenes import generate, load_scenes
+from experts.errors import InputError
 
 
 def write_scenes(
@@ -27,3 +30,28 @@ def write_scenes(
         ),
         "preference pairs": write_records(out / "preferences.jsonl", pairs),
     }
+
+
+def write_readings(scenes: Path, n: int, *, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> int:
+    """Run the detector, the tagger and, where a word is to be read, the reader on the first `n` scenes of a folder.
+
+    Writes readings.jsonl there: the evidence text that the experts really produce, with questions and the answers that
+    follow from it. Returns how many.
+
+    Raises:
+        InputError: no scenes are there.
+    """
+    import experts
+    from experts.media import Image
+
+    if not (scenes / "scenes.jsonl").is_file():
+        raise InputError(f"no scenes.jsonl in '{scenes.name}'; make it: duet data scenes --out DIR")
+    pictures = []
+    for number, scene in enumerate(load_scenes(scenes)[:n], 1):
+        image = Image.open(scenes / scene.image)
+        names = ("detect", "tag", "ocr") if any(thing.text for thing in scene.things) else ("detect", "tag")
+        found = [finding for name in names for finding in experts.get(name)(image)]
+        pictures.append((found, (image.width, image.height)))
+        if number % 200 == 0:
+            say(f"looked at {number} of {n} scenes")
+    return write_records(scenes / "readings.jsonl", readings_of(pictures, seed))

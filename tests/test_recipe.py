@@ -1,0 +1,129 @@
+"""Recipes: which records a stage learns from, and what is said where there are none."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from connector import recipe
+from connector.data.records import Record, read_records
+from connector.data.write import write_scenes
+from connector.features import FeatureCache
+from connector.stages import parse_settings, stage_config
+from experts.errors import ConfigError, InputError
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, "train", 6, seed=1)
+    return folder
+
+
+def task(stage: str, folders: list[Path], cache: Path, limit: int = 0, **mixture: Any) -> Any:
+    model, config = tiny.model(), stage_config(stage, max_tokens=2048)
+    chosen = recipe.Mixture(**mixture) if mixture else None
+    return recipe.open_task(
+        model, config, folders, FeatureCache(cache, "f"), mixture=chosen, limit=limit, say=lambda line: None
+    )
+
+
+def test_pretrain_learns_from_the_captions(scenes: Path, tmp_path: Path) -> None:
+    assert task("pretrain", [scenes], tmp_path).names == [r.id for r in read_records(scenes / "captions.jsonl")]
+
+
+def test_dpo_learns_from_the_pairs(scenes: Path, tmp_path: Path) -> None:
+    assert task("dpo", [scenes], tmp_path).names == [r.id for r in read_records(scenes / "preferences.jsonl")]
+
+
+def test_instruct_draws_so_many_questions_a_scene_and_the_mixture(scenes: Path, tmp_path: Path) -> None:
+    names = task("instruct", [scenes], tmp_path, per_scene=2, captions=3, readings=7, dialogue=5).names
+    kinds = Counter(
+        name.split("-")[0] if not name.startswith("train") else "caption" if name.endswith("-c") else "scene"
+        for name in names
+    )
+    asked = Counter(record.image for record in read_records(scenes / "questions.jsonl"))
+    assert kinds["scene"] == sum(min(count, 2) for count in asked.values())
+    assert (kinds["caption"], kinds["reading"], kinds["dialogue"]) == (3, 7, 5)
+
+
+def test_the_same_seed_draws_the_same_questions(scenes: Path, tmp_path: Path) -> None:
+    assert task("instruct", [scenes], tmp_path, limit=9).names == task("instruct", [scenes], tmp_path, limit=9).names
+
+
+def test_several_folders_may_hold_images_of_the_same_name(scenes: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_scenes(other, "train", 2, seed=9)
+    keys = {example.image for example in task("pretrain", [scenes, other], tmp_path / "cache").examples}
+    assert len(keys) == 8
+
+
+def test_a_folder_without_scenes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no captions.jsonl in 'empty'"):
+        task("pretrain", [tmp_path / "empty"], tmp_path / "cache")
+    with pytest.raises(InputError, match="nothing to learn from"):
+        task("pretrain", [], tmp_path / "cache")
+
+
+def test_files_of_records_bring_their_images(tmp_path: Path) -> None:
+    records = tiny.records(tmp_path / "mine")
+    file = tmp_path / "mine" / "records.jsonl"
+    file.write_text("".join(record.to_json() + "\n" for record in records))
+    model = tiny.model()
+    made = recipe.open_task(
+        model, stage_config("instruct"), [], FeatureCache(tmp_path, "f"), files=[file], say=lambda line: None
+    )
+    assert made.names == [record.id for record in records]
+
+
+def test_settings_are_read_from_texts_and_all_faults_told() -> None:
+    assert parse_settings(["steps=3", "lr_lora=1e-3", "mean=answer", "learn=connector,lora"]) == {
+        "steps": 3, "lr_lora": 1e-3, "mean": "answer", "learn": ("connector", "lora"),
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="'steps' must be int, not 'many'; 'seed' is not NAME=VALUE"):
+        parse_settings(["steps=many", "seed=1", "seed"])
+
+
+def test_readings_follow_from_what_the_experts_found(tmp_path: Path) -> None:
+    from connector.data.readings import readings_of
+    from experts.base import Finding
+
+    found = [
+        Finding("detect", "dog", 0.9, (0, 0, 50, 50), source="a", extra={"colour": "brown"}),
+        Finding("detect", "dog", 0.8, (150, 150, 200, 200), source="a"),
+        Finding("tag", "golden retriever", 0.8, source="a"),
+        Finding("ocr", "EXIT", 0.9, (0, 0, 9, 9), source="a"),
+    ]
+    rows = [row for seed in range(30) for row in readings_of([(found, (200, 200))], seed)]
+    assert rows == [row for seed in range(30) for row in readings_of([(found, (200, 200))], seed)]
+    assert all(row.evidence and "2 dogs (brown top left, bottom right)" in row.evidence for row in rows)
+    counts = {row.answer for row in rows if row.question.startswith(("How many dogs", "Count the dogs"))}
+    assert counts == {"2"}
+    read = {(row.answer, "EXIT" in str(row.evidence)) for row in rows if row.kind == "text"}
+    assert read == {("EXIT", True)}
+    asked = [row for row in rows if row.kind == "existence"]
+    absent = [row for row in asked if "Not found:" in str(row.evidence)]
+    assert absent and all((row.answer == "no") != ("not" in row.question or "no " in row.question) for row in absent)
+
+
+def test_nothing_found_is_answered_with_no() -> None:
+    from connector.data.readings import readings_of
+
+    rows: list[Record] = readings_of([([], (10, 10))], 0)
+    assert {(row.kind, row.answer) for row in rows} == {("existence", "no"), ("caption", "Nothing was found.")}
+
+
+def test_the_card_says_what_a_run_was(scenes: Path, tmp_path: Path) -> None:
+    from connector.loop import Progress
+    from connector.train import Run
+
+    progress = Progress(step=4, samples=16, tokens=99, loss=0.25, seconds=90)
+    made = task("pretrain", [scenes], tmp_path)
+    said = recipe.entry("pretrain", Run("done", progress, tmp_path, 0.5), [scenes], recipe.Mixture(), made)
+    assert json.loads(json.dumps(said)) == said
+    assert (said["examples"], said["steps"], said["minutes"], said["held_out_loss"]) == (6, 4, 1.5, 0.5)

@@ -1,0 +1,136 @@
+"""The slot connector: what it says before and after it has learned, and the loss of names that have kinds above them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import tiny
+import torch
+
+from connector import slots, warmup
+from connector.data.scenes import Scene, Thing
+from connector.train import build_optimizer
+from experts.errors import TrainingError
+
+NAMES = (*(f"class {index}" for index in range(1000)), "poodle", "dog", "circle")
+SHAPE = slots.SlotConfig(
+    names=NAMES, categories=("animal", "shape"), widths=(8, 4, 2, 12, 3), side=3, d_llm=32, hidden=8, blocks=1
+)
+
+
+def made() -> slots.SlotConnector:
+    torch.manual_seed(0)
+    connector = slots.SlotConnector(SHAPE)
+    words = tiny.tokenizer()
+    connector.bind(words, torch.randn(len(words), 32))
+    return connector.eval()
+
+
+def features(count: int = 2) -> torch.Tensor:
+    return torch.rand(count, 5 * 9, sum(SHAPE.widths), generator=torch.Generator().manual_seed(1))
+
+
+def scene(*things: Thing) -> Scene:
+    return Scene("train-0-000000", "images/0.png", "several", "plain", things)
+
+
+def test_it_speaks_two_words_for_the_whole_and_six_for_each_slot() -> None:
+    assert made()(features()).shape == (2, 2 + 6 * 6, 32) == (2, SHAPE.n_tokens, 32)
+
+
+def test_a_closed_slot_says_silence() -> None:
+    connector = made()
+    torch.nn.init.constant_(connector.heat.bias, -50.0)
+    tokens = connector(features())[:, SHAPE.whole_words :]
+    assert torch.allclose(tokens, connector.silence.expand_as(tokens), atol=0.15)
+
+
+def test_an_image_alone_says_what_it_says_in_a_batch() -> None:
+    connector, given = made(), features(3)
+    assert torch.allclose(connector(given)[1], connector(given[1:2])[0], atol=1e-5)
+
+
+def test_names_are_dropped_out_only_while_learning() -> None:
+    connector, given = made(), features()
+    assert torch.equal(connector(given), connector(given))
+    connector.train()
+    trunk, _, stage = connector.look(given)
+    assert not torch.equal(connector.name_logits(trunk, stage), connector.name_logits(trunk, stage))
+
+
+def test_name_loss_without_kinds_is_smoothed_cross_entropy() -> None:
+    logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(2))
+    names, none = torch.tensor([0, 3, 6, 1, 1]), torch.full((5, 2), -1)
+    expected = torch.nn.functional.cross_entropy(logits, names, label_smoothing=slots.SMOOTHING)
+    assert slots.name_loss(logits, names, none).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_name_loss_gives_the_kinds_their_share() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.2, 0.2, 0.1]]))
+    loss = slots.name_loss(logits, torch.tensor([0]), torch.tensor([[1, 3, -1]]))
+    exact, above = math.log(0.5), (math.log(0.2) + math.log(0.1)) / 2
+    smooth = sum(map(math.log, (0.5, 0.2, 0.2, 0.1))) / 4
+    said = (1 - slots.KIND_SHARE) * exact + slots.KIND_SHARE * above
+    assert loss.item() == pytest.approx(-(1 - slots.SMOOTHING) * said - slots.SMOOTHING * smooth, rel=1e-5)
+
+
+def test_targets_hold_names_kinds_colours_and_the_centre_cell() -> None:
+    dog = Thing("poodle", "animal", ("dog", "mammal", "animal"), "white", "", (0, 0, 100, 100))
+    circle = Thing("circle", "shape", ("shape",), "red", "circle", (220, 220, 320, 320))
+    targets = warmup.targets([scene(dog, circle)], SHAPE)
+    assert [NAMES[index] for index in targets.names[0, :2]] == ["poodle", "circle"]
+    assert [NAMES[index] for index in targets.kinds[0, 0] if index >= 0] == ["dog"]  # no bare category, no 'mammal'
+    assert (targets.kinds[0, 1] == -1).all() and (targets.names[0, 2:] == -1).all()
+    assert targets.cells[0, :2].tolist() == [0, 5 * 6 + 5]
+    assert targets.heat[0, 0, 0] == targets.heat[0, 5, 5] == 1
+    assert [slots.COLOURS[index] for index in targets.colours[0, :2]] == ["white", "red"]
+
+
+def test_vocabulary_begins_with_imagenet_and_holds_names_and_kinds_once() -> None:
+    dog = Thing("zyzzyva", "animal", ("weevil", "insect", "animal"), "", "", (0, 0, 9, 9))
+    words = warmup.vocabulary([scene(dog, dog)])
+    assert words[0] == "tench" and words[999] == "toilet tissue"
+    assert {"zyzzyva", "insect", "person", "weevil"} <= set(words) and len(words) - 1000 == len(set(words[1000:]))
+
+
+def test_warmup_learns_where_things_are() -> None:
+    torch.manual_seed(3)
+    connector, given = made(), features(4)
+    thing = Thing("circle", "shape", ("shape",), "red", "circle", (0, 0, 100, 100))
+    targets = warmup.targets([scene(thing)] * 4, SHAPE)
+    optimizer = torch.optim.Adam([p for p in connector.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(30):
+        loss, _ = slots.warmup_loss(connector, given, targets)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] / 3
+    said = connector.describe(given)[0]
+    assert (said["name"], said["colour"], said["category"], said["place"]) == ("circle", "red", "shape", "top left")
+
+
+def test_the_classifier_learns_slower_than_the_rest() -> None:
+    from connector.stages import stage_config
+
+    model = tiny.model()
+    model.connector = made()
+    config = stage_config("warmup", steps=1)
+    model.llm.model.requires_grad_(False)
+    rates = {
+        id(parameter): group["lr"]
+        for group in build_optimizer(model, config).param_groups
+        for parameter in group["params"]
+    }
+    assert rates[id(model.connector.classify2.weight)] == pytest.approx(0.1 * config.lr_connector)
+    assert rates[id(model.connector.heat.weight)] == config.lr_connector
+
+
+def test_warmup_is_refused_for_a_connector_without_words(tmp_path: object) -> None:
+    from connector import recipe
+    from connector.stages import stage_config
+
+    with pytest.raises(TrainingError, match="connectors that speak in words"):
+        recipe.open_task(tiny.model(), stage_config("warmup"), [], None)  # type: ignore[arg-type]

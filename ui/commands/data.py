@@ -1,0 +1,81 @@
+"""`duet data`: what the connector learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Data that the connector learns from.", no_args_is_help=True)
+
+
+@app.command()
+def cutouts(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    debs: Annotated[
+        Path | None, typer.Option("--debs", help="Folder with the .deb files, instead of apt-get download.")
+    ] = None,
+) -> None:
+    """Make the cut-outs that scenes are composed of, from Debian packages."""
+    from connector.data.cutouts import build_cutouts
+
+    print(f"{len(build_cutouts(out, debs))} cut-outs in {out.name}")
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
+    n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    cutouts: Annotated[Path | None, typer.Option("--cutouts", help="Folder made by `duet data cutouts`.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+) -> None:
+    """Generate scenes with captions, questions and preference pairs."""
+    from connector.data.write import write_scenes
+
+    counts = write_scenes(out, split, n, seed=seed, cutouts=cutouts, workers=workers)
+    if cutouts is None:
+        print("no --cutouts given: scenes hold shapes and words only")
+    print(", ".join(f"{count} {what}" for what, count in counts.items()) + f" in {out.name}")
+
+
+@app.command()
+def readings(
+    scenes: Annotated[Path, typer.Option("--scenes", help="Folder made by `duet data scenes`.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many of its scenes.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same questions.")] = 0,
+) -> None:
+    """Run the experts on scenes and write questions about what they find, with answers that follow from it."""
+    from connector.data.write import write_readings
+
+    print(f"{write_readings(scenes, n, seed=seed, say=print)} records in {scenes.name}/readings.jsonl")
+
+
+@app.command("show-mask")
+def show_mask(
+    file: Annotated[Path, typer.Argument(help="A JSONL of records.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many of its first records.")] = 3,
+    stage: Annotated[str, typer.Option("--stage", help="pretrain, instruct or dpo.")] = "instruct",
+    image_tokens: Annotated[int, typer.Option("--image-tokens", min=0, help="Tokens of an image.")] = 38,
+    llm: Annotated[str | None, typer.Option("--llm", help="Whose tokenizer (default: the profile's model).")] = None,
+) -> None:
+    """Print which tokens carry loss: they stand in [[ ]], image tokens as <image x M>."""
+    import itertools
+
+    from connector import llm as llms
+    from connector import templates
+    from connector.data.records import RecordReader
+    from connector.stages import STAGES
+    from experts.config import load_settings
+    from experts.errors import InputError, UnknownNameError
+
+    if stage not in STAGES or STAGES[stage].objective == "words":
+        raise UnknownNameError("stage with a mask", stage, [s for s, row in STAGES.items() if row.objective != "words"])
+    if not file.is_file():
+        raise InputError(f"there is no file '{file.name}'; expected a JSONL of records (duet data scenes writes some)")
+    tokenizer = llms.load_tokenizer(llm or load_settings().llm)
+    for record in itertools.islice(RecordReader(file), n):
+        print(templates.show_mask(tokenizer, templates.encode(tokenizer, record, stage, image_tokens)))
+        print()

@@ -1,0 +1,75 @@
+"""`duet train`: one stage of the connector's training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    stage: Annotated[str, typer.Argument(help="warmup, pretrain, instruct or dpo.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; started again, it goes on from there.")],
+    data: Annotated[list[Path] | None, typer.Option("--data", help="A folder of scenes; may be repeated.")] = None,
+    records: Annotated[
+        list[Path] | None, typer.Option("--records", help="A JSONL of records; may be repeated.")
+    ] = None,
+    held_out: Annotated[
+        Path | None, typer.Option("--held-out", help="A folder of scenes that is only looked at.")
+    ] = None,
+    start: Annotated[Path | None, typer.Option("--start", help="A saved model to start from.")] = None,
+    connector: Annotated[str, typer.Option("--connector", help="Kind of a fresh connector.")] = "slots",
+    llm: Annotated[str | None, typer.Option("--llm", help="The language model (default: the profile's).")] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="Cache of encoder features (default: beside --out).")
+    ] = None,
+    per_scene: Annotated[int, typer.Option("--per-scene", min=1, help="instruct: questions a scene.")] = 3,
+    captions: Annotated[int, typer.Option("--captions", min=0, help="instruct: captions beside the questions.")] = 0,
+    readings: Annotated[
+        int, typer.Option("--readings", min=0, help="instruct: questions about experts' findings.")
+    ] = 0,
+    dialogue: Annotated[int, typer.Option("--dialogue", min=0, help="instruct: questions without a medium.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Examples at most; 0 = all.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A field of StageConfig, NAME=VALUE; may be repeated.")
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 = all cores.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a stage; its checkpoints, log and saved model go into --out."""
+    import os
+
+    import torch
+
+    from connector import recipe
+    from connector.features import FeatureCache
+    from connector.stages import parse_settings, stage_config
+    from connector.train import finish, say_line
+    from connector.train import train as run_stage
+    from experts.config import load_settings
+
+    config = stage_config(stage, **parse_settings(settings or []))
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    folders = data or []
+    model = recipe.open_model(llm or load_settings().llm, connector, folders, start)
+    cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
+    mixture = recipe.Mixture(per_scene, captions, readings, dialogue)
+    task = recipe.open_task(
+        model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=say_line
+    )
+    looked = None
+    if held_out is not None:
+        looked = recipe.open_task(
+            model, config, [held_out], cache, mixture=recipe.Mixture(per_scene), limit=600, say=say_line
+        )
+    run = run_stage(model, task, config, out, start=start, held_out=looked, say=say_line)
+    if run.ended == "signal":
+        say_line(f"stopped after step {run.progress.step}; the same command goes on from there")
+        raise typer.Exit(130)
+    card = {
+        "code": recipe.version(),
+        "runs": [*model.card.get("runs", []), recipe.entry(stage, run, folders, mixture, task)],
+    }
+    folder = finish(model, out, config, card)
+    say_line(f"saved in {folder.parent.name}/{folder.name}")
