@@ -1,0 +1,75 @@
+# Two commands, from a fresh clone with nothing but Python 3.11-3.13, pip and make:
+#
+#   make demo    a question about a photo and one about a recording, answered through both interfaces
+#   make test    the whole test suite; make test ARGS="tests/test_media.py -x" for a part of it
+#   make check   ruff, formatting, types
+#
+# Everything goes into .venv, at the versions of constraints.txt, and into $DUET_HOME (~/.cache/duet). pip is called only
+# where what it would install has changed, and weights only where one is missing: once both are there, nothing needs a
+# network. PYTHON=... picks the interpreter that .venv is made with.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+# The stamps of what is installed carry a sum of all that decides it, not a time: a checkout that touches files does not
+# call pip, which could not work offline. The folder counts, since an installation does not survive being moved.
+SUM := $(shell (pwd; sed '/^\[tool\.ruff\]/,$$d' pyproject.toml; cat constraints.txt) | cksum | tr -d ' ')
+MADE := $(VENV)/made
+APP := $(VENV)/app-$(SUM)
+DEV := $(VENV)/dev-$(SUM)
+
+# No hub is asked while models run, not even whether a file is still the newest
+QUIET := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 YOLO_OFFLINE=true GRADIO_ANALYTICS_ENABLED=False
+run = @echo '$$ duet $(1)' && $(QUIET) DUET_OFFLINE=1 $(BIN)/duet $(1)
+
+.PHONY: help demo test check weights lock clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
+
+demo: weights
+	$(call run,ask "What is in the picture?" --image examples/photo.jpg --route both)
+	$(call run,ask "Which platform does the train leave from?" --audio examples/announcement.wav --route both)
+
+test: $(DEV) weights
+	$(QUIET) $(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+weights: $(APP)
+	@$(BIN)/duet weights fetch
+
+# Write down the versions that .venv holds
+lock: $(DEV)
+	@sed -n '/^#/p' constraints.txt > $(VENV)/lock
+	@$(PIP) freeze --all --exclude pip --exclude-editable | sed '/^#/d' >> $(VENV)/lock
+	@cp $(VENV)/lock constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis duet.egg-info
+
+$(MADE):
+	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	    if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
+	        echo "making $(VENV) with $$("$$python" --version)"; \
+	        "$$python" -m venv $(VENV) && touch $@; \
+	        exit; \
+	    fi; \
+	done; \
+	echo "Duet needs Python 3.11, 3.12 or 3.13, and $(or $(PYTHON),python3) is none; name one: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+$(APP): | $(MADE)
+	$(PIP) install -c constraints.txt -e .
+	@rm -f $(VENV)/app-* $(VENV)/dev-*
+	@touch $@
+
+$(DEV): | $(APP)
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
