@@ -2,53 +2,83 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import experts
-from agent.answer import Answer, Fallback, Question, Step
-from agent.fallback import insufficient
-from agent.routes import ROUTES, Clock
+import experts as registry
+from agent.answer import Answer, Question, Step
+from agent.cache import FindingsCache
+from agent.clock import Bounds
+from agent.combine import NAMES, run
+from agent.llm import Endpoint, Speech, local_speech
+from agent.traces import new_id, open_traces, recorded
 from experts.base import Expert
 from experts.config import Settings, load_settings
-from experts.errors import InputError, ModelError, UnknownNameError
+from experts.errors import DuetError, InputError, ModelError, UnknownNameError
 from experts.media import Audio, Image, Media, Video, open_media
+from experts.threads import cpu_threads
 
 if TYPE_CHECKING:
-    import torch
-
+    from agent.toolbox import Toolbox
     from connector.llm import LanguageModel
     from connector.model import ConnectorModel
 
-NAMES = (*ROUTES, "auto", "both")
+MOST_MEDIA, MOST_CHARACTERS = 8, 4000
 
 
 class Agent:
     """Answers questions about media. Models load at the first question that needs them and stay.
 
+    Questions may be asked from several threads at once: each has its own steps, its own time and its own end.
+
     >>> answers = Agent().ask("How many dogs are there?", image="photo.jpg", route="both")  # doctest: +SKIP
     """
 
-    def __init__(self, settings: Settings | None = None, **flags: Any) -> None:
-        """`flags` are fields of experts.config.Settings, e.g. `profile="hub"`."""
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        experts: Mapping[str, Expert] | None = None,
+        model: ConnectorModel | None = None,
+        **flags: Any,
+    ) -> None:
+        """`flags` are fields of experts.config.Settings, e.g. `profile="hub"`.
+
+        `experts` by name stand instead of the registered ones, `model` instead of the connector and language model that
+        the settings name.
+        """
         self.settings = settings or load_settings(**flags)
-        self.stop_event = threading.Event()
-        self._experts: dict[str, Expert] = {}
-        self._model: ConnectorModel | None = None
-        self._llm: LanguageModel | None = None
+        self._given = experts
+        self._kinds: dict[str, frozenset[str]] | None = None
+        self._model = model
+        self._llm: LanguageModel | None = model.llm if model else None
+        self._endpoint = Endpoint(self.settings) if self.settings.profile == "server" else None
+        self.cache = FindingsCache(self.settings, built_in=experts is None) if self.settings.cache_mb else None
+        self.traces = open_traces(self.settings) if self.settings.traces_mb else None
+        self.untuned = ""  # why the language model speaks without the connector's adapter, where it should have one
         self._lock = threading.RLock()
+        self._running: weakref.WeakSet[threading.Event] = weakref.WeakSet()
 
     # -- asking -------------------------------------------------------------------------------------------------
 
     def ask(
-        self, question: str, *, image: Any = None, audio: Any = None, video: Any = None, media: Any = None, route: str = "auto"
+        self,
+        question: str,
+        *,
+        image: Any = None,
+        audio: Any = None,
+        video: Any = None,
+        media: Any = None,
+        route: str = "auto",
     ) -> list[Answer]:
         """One Answer a route asked: two for `both`.
 
-        Each medium is a path, bytes, a data URL, an array or an opened medium, or a list of them; `media` takes any kind.
+        Each medium is a path, bytes, a data URL, an array or an opened medium, or a list of them; `media` takes any.
+        Where a single route cannot answer its error is raised; `both` and `auto` tell it in an Answer with `error`.
 
         Raises:
             InputError: the question, a medium or the route is not acceptable.
@@ -58,136 +88,184 @@ class Agent:
         return [step.answer for step in steps if step.answer is not None]
 
     def stream(
-        self, question: str, *, image: Any = None, audio: Any = None, video: Any = None, media: Any = None, route: str = "auto"
+        self,
+        question: str,
+        *,
+        image: Any = None,
+        audio: Any = None,
+        video: Any = None,
+        media: Any = None,
+        route: str = "auto",
+        stop: threading.Event | None = None,
+        most_tokens: int = 0,
     ) -> Iterator[Step]:
-        """The Steps of `ask` as they happen; everything wrong with the input is raised before the first."""
-        if route not in NAMES:
-            raise UnknownNameError("route", route, NAMES)
-        asked = self.question(question, image=image, audio=audio, video=video, media=media)
-        self.stop_event.clear()
-        return self._run(asked, route)
+        """The Steps of `ask` as they happen; everything wrong with the input is raised before the first.
 
-    def question(self, text: str, *, image: Any = None, audio: Any = None, video: Any = None, media: Any = None) -> Question:
-        """A Question with its media opened and checked."""
+        Setting `stop`, or closing the iterator, ends this answer and no other. `most_tokens` above 0 makes answers
+        shorter than the settings do.
+        """
+        if route not in NAMES:
+            raise UnknownNameError("route", str(route), NAMES)
+        asked = self.question(question, image=image, audio=audio, video=video, media=media)
+        bounds = Bounds(
+            longest_s=self.settings.answer_s,
+            stop=stop or threading.Event(),
+            most_tokens=most_tokens,
+            trace_id=new_id(),
+        )
+        with self._lock:
+            self._running.add(bounds.stop)
+        return recorded(run(asked, route, self, bounds), asked, route, bounds, self.traces)
+
+    def question(
+        self, text: str, *, image: Any = None, audio: Any = None, video: Any = None, media: Any = None
+    ) -> Question:
+        """A Question with its media opened and checked; two media of one name get different ones.
+
+        Raises:
+            InputError: no question, no media, or more than 8 of them.
+            MediaError: a medium is refused.
+        """
         if not isinstance(text, str) or not text.strip():
-            raise InputError("the question is empty; ask something, such as \"What is in the picture?\"")
-        if len(text) > 4000:
-            raise InputError(f"the question has {len(text)} characters; at most 4000 are accepted")
-        opened: list[Media] = []
+            raise InputError('the question is empty; accepted: 1 to 4000 characters, such as "What is in the picture?"')
+        if len(text) > MOST_CHARACTERS:
+            raise InputError(
+                f"the question has {len(text)} characters; accepted: 1 to {MOST_CHARACTERS}; make it shorter"
+            )
+        return Question(text.strip(), self.open(image=image, audio=audio, video=video, media=media))
+
+    def open(self, *, image: Any = None, audio: Any = None, video: Any = None, media: Any = None) -> tuple[Media, ...]:
+        """Media through the media door, within this agent's limits."""
+        given: list[tuple[Any, Any]] = []
         for value, kind in ((image, Image), (audio, Audio), (video, Video), (media, None)):
-            for source in value if isinstance(value, list | tuple) else [] if value is None else [value]:
-                if isinstance(source, Image | Audio | Video):
-                    opened.append(source)
-                elif kind is None:
-                    opened.append(open_media(source, limits=self.settings.limits))
-                else:
-                    opened.append(kind.open(source, limits=self.settings.limits))
-        if not opened:
-            raise InputError("no medium was given; pass at least one image, sound or video")
-        if len(opened) > 8:
-            raise InputError(f"{len(opened)} media were given; at most 8 are accepted")
-        return Question(text.strip(), tuple(opened))
+            sources = value if isinstance(value, list | tuple) else [] if value is None else [value]
+            given += [(source, kind) for source in sources]
+        if not given:
+            raise InputError("no medium was given; accepted: 1 to 8 images, sounds or videos; pass at least one")
+        if len(given) > MOST_MEDIA:
+            raise InputError(f"{len(given)} media were given; accepted: 1 to {MOST_MEDIA}; ask about fewer at a time")
+        opened: list[Media] = []
+        for source, kind in given:
+            if isinstance(source, Image | Audio | Video):
+                if kind is not None and not isinstance(source, kind):
+                    raise InputError(
+                        f"'{source.name}' is of kind {source.kind}, not {kind.kind}; pass it as {source.kind}"
+                    )
+                medium: Media = source
+            elif kind is None:
+                medium = open_media(source, limits=self.settings.limits)
+            else:
+                medium = kind.open(source, limits=self.settings.limits)
+            names = {other.name for other in opened}
+            free = (n for n in range(1, MOST_MEDIA + 1) if _numbered(medium.name, n) not in names)
+            opened.append(dataclasses.replace(medium, name=_numbered(medium.name, next(free))))
+        return tuple(opened)
 
     def stop(self) -> None:
-        """Stop the answer that is being generated; what was said stays."""
-        self.stop_event.set()
-
-    def _run(self, question: Question, route: str) -> Iterator[Step]:
-        self._set_threads()
-        if route == "both":
-            for name in ROUTES:
-                yield from self._guarded(question, name)
-        elif route == "auto":
-            yield from self._auto(question)
-        else:
-            yield from ROUTES[route](question, self)
-
-    def _guarded(self, question: Question, name: str) -> Iterator[Step]:
-        """A route whose failure becomes an honest answer, so that the other still speaks."""
-        clock = Clock(name)
-        try:
-            yield from ROUTES[name](question, self)
-        except ModelError as error:
-            yield clock.step("error", name, text=str(error))
-            yield clock.finish(f"This route could not answer: {error}")
-
-    def _auto(self, question: Question) -> Iterator[Step]:
-        """Experts first; the connector where their findings do not suffice, with the reason."""
-        first: Answer | None = None
-        for step in ROUTES["experts"](question, self):
-            if step.answer is None:
-                yield step
-            else:
-                first = step.answer
-        assert first is not None
-        reason = insufficient(question, first)
-        if not reason:
-            yield Step("answer", "experts", "experts", 0.0, first.seconds, first.text, answer=first)
-            return
-        clock = Clock("connector")
-        yield clock.step("fallback", "connector", text=reason)
-        fallback = Fallback("experts", "connector", reason)
-        for step in self._guarded(question, "connector"):
-            if step.answer is None:
-                yield step
-                continue
-            second = step.answer
-            steps = (*first.trace, *clock.steps, *second.trace)
-            answer = Answer("connector", second.text, second.confidence, first.seconds + second.seconds, first.findings, fallback, steps)
-            yield Step("answer", "connector", "connector", 0.0, answer.seconds, answer.text, answer=answer)
+        """Stop every answer that this agent is giving; what was said stays."""
+        with self._lock:
+            for event in list(self._running):
+                event.set()
 
     # -- models -------------------------------------------------------------------------------------------------
 
-    def expert(self, name: str) -> Expert:
-        """The expert `name`, with this agent's settings."""
+    def kinds(self) -> dict[str, frozenset[str]]:
+        """The experts there are, and the kinds of media each takes: none for one that cannot be loaded."""
         with self._lock:
-            if name not in self._experts:
-                self._experts[name] = experts.get(name, self.settings)
-            return self._experts[name]
+            if self._kinds is None:
+                self._kinds = {}
+                for name in registry.known() if self._given is None else self._given:
+                    try:
+                        self._kinds[name] = self.expert(name).kinds
+                    except DuetError:
+                        self._kinds[name] = frozenset()
+            return self._kinds
+
+    def expert(self, name: str) -> Expert:
+        """The expert `name`, with this agent's settings.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+            ExpertError: it cannot be loaded.
+        """
+        if self._given is None:
+            return registry.get(name, self.settings)
+        if name not in self._given:
+            raise UnknownNameError("expert", name, self._given)
+        return self._given[name]
 
     def llm(self) -> LanguageModel:
-        """The one language model, with the embedded adapter where the settings name one: the same for both routes."""
-        from connector import llm
+        """The one language model, with the connector's adapter where there is one: the same for both routes.
 
+        Without its connector it speaks un-tuned, and `untuned` says why.
+
+        Raises:
+            ModelError: it cannot be loaded, or answers at an endpoint.
+            WeightsError: its weights are not here and cannot be fetched.
+        """
         with self._lock:
-            if self._llm is None:
-                self._llm = llm.load(self.settings.llm, self.settings.device)
-                if self.settings.connector:
-                    self.connector_model()  # its adapter belongs to both routes
-            return self._llm
+            llm = self._load_llm()
+            if self._model is None and not self.untuned and self.settings.connector:
+                try:
+                    self.connector_model()
+                except DuetError as error:
+                    self.untuned = str(error)
+            return llm
 
     def connector_model(self) -> ConnectorModel:
-        """The connector with its encoder, on the shared language model."""
-        from connector import llm, model
+        """The connector with its encoder, on the shared language model.
 
+        Raises:
+            ModelError: the settings name no connector, or it does not fit.
+            InputError: there is no connector of this name.
+        """
         with self._lock:
-            if self._llm is None:
-                self._llm = llm.load(self.settings.llm, self.settings.device)
             if self._model is None:
+                from connector import model
+
+                if self._endpoint is not None:
+                    raise ModelError(
+                        "the connector needs the local language model, but profile 'server' answers at an endpoint; "
+                        "use --profile embedded or hub for this route"
+                    )
                 folder = self._connector_folder()
-                self._model = model.load(folder, self._llm)
+                self._model = model.load(folder, self._load_llm())
             return self._model
 
     def connector_name(self) -> str:
         """What the trace calls the connector."""
-        return self.settings.connector or "none"
+        return Path(self.settings.connector).name or "none"
 
-    def prompt_from_evidence(self, question: str, evidence: str) -> torch.Tensor:
-        """The experts route's prompt as embeddings [T, D_llm]."""
-        import torch
+    def speech(self, question: str, evidence: str, bounds: Bounds) -> Speech:
+        """The answer from evidence, of the local model or the endpoint's, about to be given."""
+        longest = bounds.longest(self.settings.max_new_tokens)
+        if self._endpoint is not None:
+            return self._endpoint.speech(question, evidence, longest, bounds)
+        return local_speech(self.llm(), question, evidence, longest, bounds)
 
-        from connector import templates
+    def toolbox(self, **media: Any) -> Toolbox:
+        """The experts and the connector as calls on these media (image=, audio=, video=, media=, as in `ask`)."""
+        from agent.toolbox import Toolbox
 
-        llm = self.llm()
-        encoded = templates.prompt_ids(llm.tokenizer, question, evidence=evidence)
-        with torch.inference_mode():
-            return llm.embed(torch.tensor(encoded.ids))  # [T, D_llm]
+        opened = self.open(**media) if any(value is not None for value in media.values()) else ()
+        return Toolbox(self, Question("", opened).by_id())
 
-    def tools(self) -> list[Any]:
-        """The experts as LangChain tools."""
-        from agent.tools import build_tools
+    def tools(self, **media: Any) -> list[Any]:
+        """The same as LangChain tools."""
+        return self.toolbox(**media).langchain()
 
-        return build_tools(self)
+    def _load_llm(self) -> LanguageModel:
+        with self._lock:
+            if self._llm is None:
+                if self._endpoint is not None:
+                    raise ModelError("profile 'server' has no local language model; use --profile embedded or hub")
+                import torch
+
+                from connector import llm
+
+                torch.set_num_threads(cpu_threads(self.settings))
+                self._llm = llm.load(self.settings.llm, self.settings.device)
+            return self._llm
 
     def _connector_folder(self) -> Path:
         import connector
@@ -195,18 +273,18 @@ class Agent:
         name = self.settings.connector
         if not name:
             raise ModelError(
-                f"profile '{self.settings.profile}' has no connector for '{self.settings.llm}'; train one with `duet train` "
-                "and pass its folder as connector, or use the embedded profile"
+                f"profile '{self.settings.profile}' has no connector for '{self.settings.llm}'; train one with "
+                "`duet train` and set connector to its folder, or use --profile embedded"
             )
-        shipped = Path(connector.__file__).parent / "weights" / name
-        if (shipped / "config.json").is_file():
-            return shipped
+        shipped = Path(connector.__file__).parent / "weights"
+        if (shipped / name / "config.json").is_file():
+            return shipped / name
         if (Path(name) / "config.json").is_file():
             return Path(name)
-        known = sorted(p.parent.name for p in shipped.parent.glob("*/config.json"))
-        raise UnknownNameError("connector", Path(name).name, known)
+        known = [path.parent.name for path in shipped.glob("*/config.json")]
+        unknown = UnknownNameError("connector", Path(name).name, known)
+        raise InputError(f"{unknown}; or a folder that `duet train` wrote")
 
-    def _set_threads(self) -> None:
-        import torch
 
-        torch.set_num_threads(self.settings.threads or os.cpu_count() or 1)
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name} ({number})"

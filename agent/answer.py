@@ -21,13 +21,22 @@ class Question:
         """The media of one kind: image, audio or video."""
         return tuple(medium for medium in self.media if medium.kind == kind)
 
+    def by_id(self) -> dict[str, Media]:
+        """The media under the ids by which tools and models name them: image1, image2, audio1, video1 ..."""
+        return {
+            f"{kind}{number}": medium
+            for kind in ("image", "audio", "video")
+            for number, medium in enumerate(self.of_kind(kind), 1)
+        }
+
 
 @dataclass(frozen=True)
 class Step:
     """One thing that happened while a question was answered.
 
-    `kind` is media (taken in), expert (looked; `findings`), encode, evidence (the text the model reads), token (a piece of
-    the answer), fallback, error, or answer (the last; `answer`). `start_s` counts from the start of the route.
+    `kind` is media (taken in), expert (looked; `findings`), encode and connect (the connector's two halves), evidence
+    (the text the model reads), token (a piece of the answer), llm (the model is done), fallback, note (worth knowing),
+    error, stop (asked to), or answer (the last; `answer`). `start_s` counts from the start of the question.
     """
 
     kind: str
@@ -45,13 +54,16 @@ class Step:
         values = {
             "kind": self.kind,
             "name": self.name,
+            "route": self.route,
             "start_s": round(self.start_s, 4),
             "seconds": round(self.seconds, 4),
             "text": self.text,
             "findings": len(self.findings),
             "data": self.data,
         }
-        return {key: value for key, value in values.items() if value not in ("", {}, 0) or key in ("start_s", "seconds")}
+        return {
+            key: value for key, value in values.items() if value not in ("", {}, 0) or key in ("start_s", "seconds")
+        }
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,9 @@ class Answer:
     """What a route said, on which evidence, at which cost.
 
     `confidence` in [0, 1] is the geometric mean of the probabilities that the model gave the answer's tokens: the same
-    measure for every route, a measure of fluency as much as of truth. It is 0 where the model was never asked.
+    measure for every route, a measure of fluency as much as of truth. It is 0 where the model was never asked or does
+    not tell. `error` is why the route could not answer, and then `text` says so; "" where it did. Under `trace_id` the
+    whole question is found among the recorded traces.
     """
 
     route: str
@@ -81,6 +95,8 @@ class Answer:
     findings: tuple[Finding, ...] = ()
     fallback: Fallback | None = None
     trace: tuple[Step, ...] = ()
+    error: str = ""
+    trace_id: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The contract of `duet ask --json`."""

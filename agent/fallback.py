@@ -14,11 +14,16 @@ def insufficient(question: Question, answer: Answer) -> str:
     """
     if not question.of_kind("image") and not question.of_kind("video"):
         return ""
+    if any(step.kind == "stop" for step in answer.trace):
+        return ""
+    if answer.error:
+        return f"the experts route could not answer: {answer.error}"
     failed = [step.name for step in answer.trace if step.kind == "error"]
     if failed:
-        return f"{' and '.join(failed)} failed, so the findings are incomplete"
+        return f"{' and '.join(dict.fromkeys(failed))} failed, so the findings are incomplete"
     if not answer.findings:
         return "the experts found nothing"
-    if answer.confidence < LEAST_CONFIDENCE:
+    unknown = any(step.kind == "llm" and not step.data.get("logprobs", True) for step in answer.trace)
+    if answer.confidence < LEAST_CONFIDENCE and not unknown:
         return f"the answer from the findings is unsure (confidence {answer.confidence:.2f}, below {LEAST_CONFIDENCE})"
     return ""

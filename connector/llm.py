@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import math
 import queue
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,9 @@ from experts.errors import ModelError, WeightsError
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+NO_REPEAT = 6  # no run of so many tokens is said twice
 
 
 @dataclass(frozen=True)
@@ -55,42 +61,57 @@ class LanguageModel:
         return self.model.get_input_embeddings()(ids.to(self.device))
 
     def stream(
-        self, embeddings: torch.Tensor, *, max_new_tokens: int, stop: threading.Event | None = None
+        self,
+        embeddings: torch.Tensor,
+        *,
+        max_new_tokens: int,
+        stop: threading.Event | None = None,
+        within: AbstractContextManager[None] | None = None,
     ) -> Iterator[Token]:
         """Greedy answer to a prompt given as embeddings [T, D_llm], piece by piece.
 
-        Both routes come through here. A loop of the same words ends the answer (no 6-gram twice). Setting `stop`, or
-        closing the iterator, really stops the model after the token it is at.
+        Both routes come through here. No six tokens in a row are said twice, so no answer loops. Setting `stop`, or
+        closing the iterator, really stops the model after the token it is at. `within` is entered while this answer has
+        the model for itself: a connector's layers inside it are seen by no other question.
 
         Raises:
             ModelError: the model failed; the message carries its reason.
         """
         import torch
-        from transformers import LogitsProcessorList, StoppingCriteriaList
+        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, StoppingCriteriaList
 
         stop = stop or threading.Event()
+        closed = threading.Event()  # not `stop`: that may belong to several answers
         pieces: queue.Queue[Token | BaseException | None] = queue.Queue()
         scorer = _Scorer()
         streamer = _Streamer(self.tokenizer, pieces, scorer, skip_first=not self.model.config.is_encoder_decoder)
 
+        def halted(*_: Any, **__: Any) -> bool:
+            return stop.is_set() or closed.is_set()
+
         def work() -> None:
+            while not self._lock.acquire(timeout=0.05):
+                if halted():  # while another answer has the model
+                    pieces.put(None)
+                    return
             try:
-                with self._lock, torch.inference_mode():
+                with torch.inference_mode(), within or contextlib.nullcontext():
                     inputs = embeddings[None].to(self.device, self.model.dtype)  # [1, T, D]
                     self.model.generate(
                         inputs_embeds=inputs,
                         attention_mask=inputs.new_ones(inputs.shape[:2], dtype=torch.long),
                         max_new_tokens=max_new_tokens,
                         do_sample=False,
-                        no_repeat_ngram_size=6,
                         pad_token_id=self.tokenizer.pad_token_id,
-                        logits_processor=LogitsProcessorList([scorer]),
-                        stopping_criteria=StoppingCriteriaList([lambda ids, scores, **_: stop.is_set()]),
+                        logits_processor=LogitsProcessorList([NoRepeatNGramLogitsProcessor(NO_REPEAT), scorer]),
+                        stopping_criteria=StoppingCriteriaList([halted]),
                         streamer=streamer,
                     )
                 pieces.put(None)
             except Exception as error:  # the engine's boundary: handed to the reader below
                 pieces.put(error)
+            finally:
+                self._lock.release()
 
         thread = threading.Thread(target=work, name="duet-llm", daemon=True)
         thread.start()
@@ -100,12 +121,63 @@ class LanguageModel:
                     raise ModelError(f"the language model '{self.name}' failed: {_one_line(piece)}") from piece
                 yield piece
         finally:
-            stop.set()
+            closed.set()
             thread.join()
 
     def answer(self, embeddings: torch.Tensor, *, max_new_tokens: int) -> str:
         """The whole answer of `stream`, stripped."""
         return "".join(token.text for token in self.stream(embeddings, max_new_tokens=max_new_tokens)).strip()
+
+    def answers(self, prompts: Sequence[torch.Tensor], max_new_tokens: int) -> list[tuple[str, float]]:
+        """Greedy answers to prompts [T_i, D_llm] in one batch: what `stream` would say, and how sure the model was.
+
+        Each is (text, confidence), the confidence as in agent.answer.Answer. Prompts of like length waste least.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        import torch
+        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
+
+        if not prompts:
+            return []
+        longest, seq2seq = max(len(prompt) for prompt in prompts), self.model.config.is_encoder_decoder
+        inputs = prompts[0].new_zeros(len(prompts), longest, prompts[0].shape[-1])  # [B, T, D]
+        mask = torch.zeros(len(prompts), longest, dtype=torch.long)
+        for row, prompt in enumerate(prompts):  # a decoder goes on at the right end, so it is padded at the left
+            place = slice(0, len(prompt)) if seq2seq else slice(longest - len(prompt), longest)
+            inputs[row, place], mask[row, place] = prompt, 1
+        scorer = _BatchScorer()
+        try:
+            with self._lock, torch.inference_mode():
+                ids = self.model.generate(
+                    inputs_embeds=inputs.to(self.device, self.model.dtype),
+                    attention_mask=mask.to(self.device),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    pad_token_id=self.tokenizer.pad_token_id,
+                    logits_processor=LogitsProcessorList([NoRepeatNGramLogitsProcessor(NO_REPEAT), scorer]),
+                )
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"the language model '{self.name}' failed: {_one_line(error)}") from error
+        ids = ids[:, 1:] if seq2seq else ids  # [B, steps]; encoder-decoders begin with a start token
+        logprobs = torch.stack(scorer.steps, dim=1)  # [B, steps]
+        return [self._said(row, scores) for row, scores in zip(ids.tolist(), logprobs.tolist(), strict=True)]
+
+    def _said(self, ids: list[int], logprobs: list[float]) -> tuple[str, float]:
+        """Text and confidence of one row of a batch, up to its first end token, in the pieces that `stream` gives."""
+        end = self.model.generation_config.eos_token_id
+        ends = set(end if isinstance(end, list) else [end])
+        pieces: queue.Queue = queue.Queue()
+        streamer = _Streamer(self.tokenizer, pieces, _Scorer(), skip_first=True)
+        for token, logprob in zip(ids, logprobs, strict=True):
+            streamer.take(token, logprob)
+            if token in ends:
+                break
+        streamer.end()
+        said = list(pieces.queue)
+        text = "".join(piece.text for piece in said).strip()
+        return text, math.exp(sum(piece.logprob for piece in said) / len(said)) if said else 0.0
 
 
 class _Scorer:
@@ -118,6 +190,19 @@ class _Scorer:
         import torch
 
         self.last = torch.log_softmax(scores[0].float(), dim=-1)
+        return scores
+
+
+class _BatchScorer:
+    """A logits processor that changes nothing and keeps, step by step, each row's log-probability of its best token."""
+
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []  # of [B]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        self.steps.append(torch.log_softmax(scores.float(), dim=-1).amax(dim=-1))
         return scores
 
 
@@ -136,16 +221,22 @@ class _Streamer:
             self.prompt_due = False
             return
         token = int(value.flatten()[-1])
-        self.logprob += float(self.scorer.last[token])
+        self.take(token, float(self.scorer.last[token]))
+
+    def take(self, token: int, logprob: float) -> None:
+        """The next token of the answer."""
+        self.logprob += logprob
         self.ids.append(token)
-        text = self.tokenizer.decode(self.ids, skip_special_tokens=True)
+        text = self.tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         if text.endswith("\ufffd"):  # the middle of a character
             return
         self.pieces.put(Token(text[self.shown :], self.logprob))
         self.shown, self.logprob = len(text), 0.0
 
     def end(self) -> None:
-        """Called by `generate` at its end; the worker closes the queue itself."""
+        """Called by `generate` at its end: what is left is half a character, which is not shown but counts."""
+        if self.logprob:
+            self.pieces.put(Token("", self.logprob))
 
 
 def _one_line(error: BaseException) -> str:
@@ -175,7 +266,7 @@ def load(name: str, device: str = "auto") -> LanguageModel:
         ModelError: its files do not make a language model.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -186,19 +277,42 @@ def load(name: str, device: str = "auto") -> LanguageModel:
     try:
         config = AutoConfig.from_pretrained(path)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = family.from_pretrained(path, dtype=dtype).to(place)
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        model: Any = family.from_pretrained(path, dtype=dtype)
+        model = model.to(place)
     except OSError as error:
-        reason = _one_line(error).replace(path, Path(path).name)
-        raise WeightsError(
-            f"cannot load the language model '{name}': {reason} (expected a weights name, a model directory or a "
-            "reachable hub name; offline, use the embedded profile)"
-        ) from None
+        raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"'{name}' is not a language model that transformers can load: {_one_line(error)}") from error
+    return LanguageModel(model, load_tokenizer(name), name)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of the language model `name`, with a padding token; see `load`.
+
+    Raises:
+        WeightsError: it is not here and cannot be fetched.
+        ModelError: its files do not make a tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    path = str(_converted(name) if name in weights.WEIGHTS else name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except OSError as error:
+        raise _not_there(name, path, error) from None
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"'{name}' has no tokenizer that transformers can load: {_one_line(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return LanguageModel(model, tokenizer, name)
+    return tokenizer
+
+
+def _not_there(name: str, path: str, error: OSError) -> WeightsError:
+    reason = _one_line(error).replace(path, Path(path).name)
+    return WeightsError(
+        f"cannot load the language model '{name}': {reason} (expected a weights name, a model directory or a "
+        "reachable hub name; offline, use the embedded profile)"
+    )
 
 
 def _converted(name: str) -> Path:

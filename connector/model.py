@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connector import encoders, templates
+from connector.build import build, check_encoder, check_features, describe
 from connector.llm import LanguageModel
-from experts.errors import ConfigError, ModelError, UnknownNameError
+from connector.llm import load as load_llm
+from experts.errors import ModelError
 from experts.media import Image
 
 if TYPE_CHECKING:
@@ -38,20 +40,25 @@ class ConnectorModel:
     def __init__(
         self, llm: LanguageModel, encoder: encoders.Encoder, connector: nn.Module, card: dict[str, Any] | None = None
     ) -> None:
-        self.llm, self.encoder, self.connector = llm, encoder, connector
+        self.llm, self.encoder = llm, encoder
+        self.connector: Any = connector
         self.card = card or {}  # recipe, seed, code version, results: what the weights' file says of itself
 
     @property
     def n_tokens(self) -> int:
         """M, the image tokens of a picture."""
-        return self.connector.n_tokens
+        connector = self.connector
+        return int(connector.n_tokens if hasattr(connector, "n_tokens") else connector.config.n_tokens)
 
     # -- forward ------------------------------------------------------------------------------------------------
 
     def place(self, batch: Batch) -> torch.Tensor:
         """Input embeddings [B, T, D_llm]: words at words' positions, soft tokens at image slots."""
         words = self.llm.embed(batch.ids)  # [B, T, D_llm]
-        if batch.features is None or self.n_tokens == 0:
+        if batch.features is None:
+            return words
+        check_features(self.connector, batch.features)
+        if self.n_tokens == 0:
             return words
         tokens = self.connector(batch.features.to(words.device)).to(words.dtype)  # [b, M, D_llm]
         if int(batch.slots.sum()) != tokens.shape[0] * tokens.shape[1]:
@@ -61,10 +68,24 @@ class ConnectorModel:
         return words.masked_scatter(batch.slots[..., None].to(words.device), tokens)
 
     def hidden(self, batch: Batch) -> torch.Tensor:
-        """Last hidden states [B, T, D_llm] of the language model."""
-        with self.attached(batch.features):
-            return self._decoder()(
-                inputs_embeds=self.place(batch), attention_mask=batch.mask.to(self.llm.device), use_cache=False
+        """Last hidden states [B, T, D_llm] of a causal language model; padding may stand on either side.
+
+        Raises:
+            ModelError: an encoder-decoder, whose answers are not part of the same sequence.
+        """
+        from connector.base import decoder
+
+        if self.llm.model.config.is_encoder_decoder:
+            raise ModelError(
+                f"'{self.llm.name}' is an encoder-decoder: it answers prompts, but stages train causal models only"
+            )
+        mask = batch.mask.to(self.llm.device)
+        places = {}
+        if not bool(mask[:, 0].all()):  # padded on the left: count from the first real token
+            places["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+        with self.attached(batch.features, batch.slots):
+            return decoder(self.llm.model)(
+                inputs_embeds=self.place(batch), attention_mask=mask, use_cache=False, **places
             ).last_hidden_state
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -72,19 +93,19 @@ class ConnectorModel:
         return self.llm.model.get_output_embeddings()(hidden)
 
     @contextlib.contextmanager
-    def attached(self, features: torch.Tensor | None) -> Iterator[None]:
-        """The connector's layers inside the language model, for connectors that have any."""
+    def attached(self, features: torch.Tensor | None, slots: torch.Tensor | None = None) -> Iterator[None]:
+        """The connector's layers inside the language model, for connectors that have any.
+
+        `slots` [B, T] says where the image tokens are. Layers are there for whoever runs the language model meanwhile,
+        so a generation enters this inside its lock: see `inside`.
+        """
         attach = getattr(self.connector, "attached", None)
         if attach is None or features is None:
             yield
             return
-        with attach(self.llm.model, features.to(self.llm.device)):
+        check_features(self.connector, features)
+        with attach(self.llm.model, features.to(self.llm.device), slots):
             yield
-
-    def _decoder(self) -> nn.Module:
-        model = self.llm.model
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        return base.get_decoder() if hasattr(base, "get_decoder") else base.model
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -95,83 +116,85 @@ class ConnectorModel:
         """
         import torch
 
-        encoded = templates.prompt_ids(self.llm.tokenizer, question, image_tokens=self.n_tokens * len(images))
+        if features is None and images:
+            features = self.encoder.encode(images)
+        ids, slots = self._ids(question, len(images))
+        with torch.inference_mode():
+            return self.place(Batch(ids, torch.ones_like(ids), slots, features))[0]  # [T, D_llm]
+
+    def inside(self, question: str, features: torch.Tensor | None) -> contextlib.AbstractContextManager[None]:
+        """What `LanguageModel.stream` must run within to answer this question's `prompt`: the attached layers."""
+        slots = None if features is None else self._ids(question, len(features))[1]
+        return self.attached(features, slots)
+
+    def _ids(self, question: str, images: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and image slots [1, T] of the prompt for a question about so many images."""
+        import torch
+
+        encoded = templates.prompt_ids(
+            self.llm.tokenizer, question, image_tokens=self.n_tokens * images, image=images > 0
+        )
         ids = torch.tensor([encoded.ids])
         slots = torch.zeros_like(ids, dtype=torch.bool)
         slots[0, encoded.image_slots] = True
-        if features is None and images:
-            features = self.encoder.encode(images)
-        with torch.inference_mode():
-            return self.place(Batch(ids, torch.ones_like(ids), slots, features))[0]  # [T, D_llm]
+        return ids, slots
 
     # -- keeping ------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path, *, adapter: dict[str, torch.Tensor] | None = None) -> None:
-        """Write connector.safetensors (and lora.safetensors) with config.json, in half precision, into a new folder."""
-        import torch
+        """Write connector.safetensors (and lora.safetensors) with config.json into a new folder.
+
+        Values are stored in half precision (float16, 11 significant bits), so what is loaded differs from what was
+        trained by that rounding, once: a loaded model that is saved again gives the same bytes.
+
+        Raises:
+            ModelError: values that float16 does not hold.
+        """
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        half = {key: value.detach().to(torch.float16).contiguous() for key, value in self.connector.state_dict().items()}
-        save_file(half, folder / "connector.safetensors")
+        save_file(_half(self.connector.state_dict()), folder / "connector.safetensors")
         if adapter:
-            save_file(
-                {key: value.detach().to(torch.float16).contiguous() for key, value in adapter.items()},
-                folder / "lora.safetensors",
-            )
+            save_file(_half(adapter), folder / "lora.safetensors")
         config = {
             "format": FORMAT,
             "llm": self.llm.name,
+            "llm_shape": shape_of(self.llm),
+            "stored": "float16",
             "encoder": self.encoder.name,
             "tiles": self.encoder.views.tiles,
+            "size_px": getattr(self.encoder.views, "size_px", 0),
             "connector": describe(self.connector),
             "card": self.card,
         }
         (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
-def describe(connector: nn.Module) -> dict[str, Any]:
-    """A connector's kind and full config, JSON-ready."""
-    import dataclasses
+def _half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Floating-point tensors in half precision, the rest as they are."""
+    import torch
 
-    kind = getattr(connector, "kind", None) or getattr(connector.config, "kind", "")
-    return {"kind": kind} | dataclasses.asdict(connector.config)
-
-
-def build(config: dict[str, Any], llm: LanguageModel) -> nn.Module:
-    """A fresh connector from `describe`'s form.
-
-    Raises:
-        UnknownNameError: an unknown kind.
-        ConfigError: every field that is unknown or does not fit the language model, in one message.
-    """
-    import dataclasses
-
-    from connector.projectors import PROJECTORS, ProjectorConfig
-    from connector.slots import SlotConfig, SlotConnector
-
-    values = dict(config)
-    kind = values.get("kind", "")
-    if kind not in (*PROJECTORS, "slots"):
-        raise UnknownNameError("connector", str(kind), [*PROJECTORS, "slots"])
-    shape: type = SlotConfig if kind == "slots" else ProjectorConfig
-    if kind == "slots":
-        values.pop("kind")
-    known = {field.name for field in dataclasses.fields(shape)}
-    faults = [f"unknown field '{key}'" for key in values if key not in known]
-    if values.get("d_llm", llm.width) != llm.width:
-        faults.append(f"the connector speaks {values['d_llm']} wide, the language model '{llm.name}' reads {llm.width} wide")
-    if faults:
-        raise ConfigError(f"connector config does not fit: {'; '.join(faults)} (fields: {', '.join(sorted(known))})")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    connector = SlotConnector(shape(**values)) if kind == "slots" else PROJECTORS[kind](shape(**values))
-    if isinstance(connector, SlotConnector):
-        connector.bind(llm.tokenizer, llm.model.get_input_embeddings().weight)
-    return connector
+    half = {
+        key: (value.detach().to(torch.float16) if value.is_floating_point() else value.detach()).cpu().contiguous()
+        for key, value in tensors.items()
+    }
+    lost = [key for key, value in half.items() if not torch.isfinite(value).all()]
+    if lost:
+        raise ModelError(f"values of {', '.join(lost[:5])} are not finite in half precision; the model was not saved")
+    return half
 
 
-def load(folder: Path, llm: LanguageModel) -> ConnectorModel:
+def shape_of(llm: LanguageModel) -> dict[str, Any]:
+    """What must agree between the language model a connector was trained with and the one that it is loaded for."""
+    config = llm.model.config
+    keys = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+    return {key: getattr(config, key) for key in keys if hasattr(config, key)}
+
+
+def load(folder: Path, llm: LanguageModel | None = None) -> ConnectorModel:
     """A saved model: config, connector and, where there is one, the adapter, merged into `llm` for both routes.
+
+    Nothing else is needed: without `llm`, the language model is loaded by the name that was saved.
 
     Raises:
         ModelError: not such a folder, of a newer format, or of another architecture (the message gives the difference).
@@ -183,11 +206,24 @@ def load(folder: Path, llm: LanguageModel) -> ConnectorModel:
         config = json.loads((folder / "config.json").read_text())
         tensors = load_file(folder / "connector.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"'{folder.name}' is not a saved connector (config.json + connector.safetensors): {error}") from None
+        reason = " ".join(str(error).split()).replace(str(folder), folder.name)
+        raise ModelError(
+            f"'{folder.name}' is not a saved connector (config.json + connector.safetensors): {reason}"
+        ) from None
     if config.get("format", 0) > FORMAT:
         raise ModelError(f"'{folder.name}' was saved in format {config['format']}, this program reads up to {FORMAT}")
-    if config["llm"] != llm.name:
-        raise ModelError(f"'{folder.name}' was trained with '{config['llm']}', not with '{llm.name}'; set llm to it")
+    llm = llm or load_llm(config["llm"])
+    own_shape = shape_of(llm)
+    differences = [
+        f"{key} {was} is {own_shape.get(key)} here"
+        for key, was in config.get("llm_shape", {}).items()
+        if own_shape.get(key) != was
+    ]
+    if config["llm"] != llm.name or differences:
+        raise ModelError(
+            f"'{folder.name}' was trained with '{config['llm']}', not with '{llm.name}'; set llm to it"
+            + (f" ({', '.join(differences)})" if differences else "")
+        )
     connector = build(config["connector"], llm)
     own = connector.state_dict()
     differences = [
@@ -199,10 +235,12 @@ def load(folder: Path, llm: LanguageModel) -> ConnectorModel:
     if differences:
         raise ModelError(f"weights and config of '{folder.name}' differ: {'; '.join(differences[:5])}")
     connector.load_state_dict({key: value.float() for key, value in tensors.items()})
+    encoder = encoders.load(config["encoder"], config["tiles"], config.get("size_px", 0))
+    check_encoder(connector, encoder)
     lora = folder / "lora.safetensors"
     if lora.is_file():
         merge_adapter(llm, load_file(lora), name=hashlib.sha256(lora.read_bytes()).hexdigest()[:12])
-    model = ConnectorModel(llm, encoders.load(config["encoder"], config["tiles"]), connector, config.get("card", {}))
+    model = ConnectorModel(llm, encoder, connector, config.get("card", {}))
     connector.eval().requires_grad_(False).to(llm.device)
     return model
 

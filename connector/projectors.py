@@ -1,60 +1,28 @@
 """Learnable connectors, one config field apart: features [B, N, D_enc] -> soft tokens [B, M, D_llm].
 
-A connector is a function of the features (token-level fusion). One that works inside the language model (feature-level
-fusion, Flamingo's gated cross-attention) returns no tokens (M = 0) and attaches its layers with `attached`; all others
-attach nothing. So both kinds have one interface: `tokens = connector(features)`, `with connector.attached(llm, features)`.
+Those that work through tokens alone are here; the vocabulary and what attaches inside the language model have files of
+their own. See connector/base.py for the interface.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from connector.base import Projector, ProjectorConfig
+from connector.inside import GatedCrossAttention, VisualExpert
+from connector.vocabulary import Vocabulary
 
-@dataclass(frozen=True)
-class ProjectorConfig:
-    """The shape of a connector."""
-
-    kind: str = "mlp"  # a row of PROJECTORS
-    n_features: int = 245  # N, views x cells
-    d_enc: int = 564
-    d_llm: int = 576
-    n_tokens: int = 49  # M: pooled (linear, mlp) or queried (qformer, crossattn's inner queries)
-    hidden: int = 1024  # width of an MLP's or Q-Former's inside
-    layers: int = 2  # depth of a Q-Former
-    heads: int = 8
-    every: int = 4  # cross-attention stands before every k-th layer of the language model
-
-
-class Projector(nn.Module):
-    """Base: a connector that returns tokens and attaches nothing."""
-
-    def __init__(self, config: ProjectorConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.norm = nn.LayerNorm(config.d_enc)
-
-    @property
-    def n_tokens(self) -> int:
-        """M."""
-        return self.config.n_tokens
-
-    @contextlib.contextmanager
-    def attached(self, llm: nn.Module, features: Tensor) -> Iterator[None]:
-        """Within this context the connector's inner layers, if it has any, take part in the language model."""
-        yield
+__all__ = ["PROJECTORS", "Projector", "ProjectorConfig"]
 
 
 class Linear(Projector):
     """One matrix on features pooled to M tokens (LLaVA's first connector, arXiv 2304.08485)."""
 
-    def __init__(self, config: ProjectorConfig) -> None:
+    def __init__(self, config: ProjectorConfig, llm: Any = None) -> None:
         super().__init__(config)
         self.project = nn.Linear(config.d_enc, config.d_llm)
 
@@ -66,7 +34,7 @@ class Linear(Projector):
 class MLP(Projector):
     """Two matrices with a GELU between (LLaVA-1.5, arXiv 2310.03744)."""
 
-    def __init__(self, config: ProjectorConfig) -> None:
+    def __init__(self, config: ProjectorConfig, llm: Any = None) -> None:
         super().__init__(config)
         self.project = nn.Sequential(
             nn.Linear(config.d_enc, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.d_llm)
@@ -80,7 +48,7 @@ class MLP(Projector):
 class QFormer(Projector):
     """M learned queries that attend to each other and to the features (BLIP-2, arXiv 2301.12597)."""
 
-    def __init__(self, config: ProjectorConfig) -> None:
+    def __init__(self, config: ProjectorConfig, llm: Any = None) -> None:
         super().__init__(config)
         width = config.hidden
         self.enter = nn.Linear(config.d_enc, width)
@@ -102,73 +70,49 @@ class QFormer(Projector):
         return self.leave(queries)  # [B, M, D_llm]
 
 
-class GatedCrossAttention(Projector):
-    """Layers inside the language model that look at the features (Flamingo, arXiv 2204.14198, section 3.1.2).
+class Resampler(Projector):
+    """M latents resample the features (Flamingo's perceiver resampler, arXiv 2204.14198, section 3.1.1).
 
-    Each stands before every `every`-th decoder layer: x + tanh(a) attention(x, features), then x + tanh(b) mlp(x). The
-    gates a and b start at 0, so an untrained connector leaves the language model's logits exactly as they were.
+    Unlike a Q-Former's, a layer has one attention only: latents ask, and features and latents together answer.
     """
 
-    def __init__(self, config: ProjectorConfig, n_layers: int = 30) -> None:
+    def __init__(self, config: ProjectorConfig, llm: Any = None) -> None:
         super().__init__(config)
-        self.enter = nn.Linear(config.d_enc, config.d_llm)
-        self.place = nn.Parameter(torch.randn(config.n_features, config.d_llm) * 0.02)
-        self.inner = nn.ModuleList(_GatedLayer(config.d_llm, config.heads) for _ in range(0, n_layers, config.every))
-
-    @property
-    def n_tokens(self) -> int:
-        return 0
+        width = config.hidden
+        self.enter = nn.Linear(config.d_enc, width)
+        self.place = nn.Parameter(torch.randn(config.n_features, width) * 0.02)
+        self.latents = nn.Parameter(torch.randn(config.n_tokens, width) * 0.02)
+        self.layers = nn.ModuleList(_ResamplerLayer(width, config.heads) for _ in range(config.layers))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.d_llm))
 
     def forward(self, features: Tensor) -> Tensor:
-        return features.new_zeros(len(features), 0, self.config.d_llm)  # [B, 0, D_llm]
-
-    @contextlib.contextmanager
-    def attached(self, llm: nn.Module, features: Tensor) -> Iterator[None]:
-        memory = self.enter(self.norm(features)) + self.place  # [B, N, D_llm]
-        layers = decoder_layers(llm)[:: self.config.every]
-        hooks = [
-            layer.register_forward_pre_hook(_before(inner, memory), with_kwargs=True)
-            for layer, inner in zip(layers, self.inner, strict=True)
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        seen = self.enter(self.norm(features)) + self.place  # [B, N, width]
+        latents = self.latents.expand(len(features), -1, -1)  # [B, M, width]
+        for layer in self.layers:
+            latents = layer(latents, seen)
+        return self.leave(latents)  # [B, M, D_llm]
 
 
-class _GatedLayer(nn.Module):
+class _ResamplerLayer(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_seen, self.norm_latents, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.gates = nn.Parameter(torch.zeros(2))
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        gates = self.gates.tanh()
-        x = x + gates[0] * self.attention(self.norm1(x), memory, memory, need_weights=False)[0]  # [B, T, D_llm]
-        return x + gates[1] * self.mlp(self.norm2(x))
-
-
-def _before(inner: _GatedLayer, memory: Tensor) -> Any:
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        if args:
-            return (inner(args[0], memory), *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": inner(kwargs["hidden_states"], memory)}
-
-    return hook
-
-
-def decoder_layers(llm: nn.Module) -> nn.ModuleList:
-    """The list of decoder layers of a transformers causal model, wrapped by peft or not."""
-    lists = [module for name, module in llm.named_modules() if name.endswith("layers") and isinstance(module, nn.ModuleList)]
-    return max(lists, key=len)
+    def forward(self, latents: Tensor, seen: Tensor) -> Tensor:
+        asking = self.norm_latents(latents)  # [B, M, width]
+        answering = torch.cat([self.norm_seen(seen), asking], dim=1)  # [B, N + M, width]
+        latents = latents + self.attention(asking, answering, answering, need_weights=False)[0]
+        return latents + self.mlp(self.norm_mlp(latents))
 
 
 PROJECTORS: dict[str, type[Projector]] = {
     "linear": Linear,
     "mlp": MLP,
+    "vocabulary": Vocabulary,
     "qformer": QFormer,
+    "resampler": Resampler,
     "crossattn": GatedCrossAttention,
+    "expert": VisualExpert,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ CAPTION = "Input: {input}\nResponse:"  # Table III
 TASK = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 INSTRUCTION = "Instruction: {question}\nInput: {input}\nResponse:"  # Table V, after TASK
 FOLLOW_UP = "Instruction: {question}\nResponse:"  # a further question about what was shown
+MARKER = re.compile(r"<(?=\||/?(s|bos|eos|start_of_turn|end_of_turn)>|</?SYS>)|\[(?=/?INST\])")  # opens or ends a turn
 IGNORED = -100  # the label of a token without loss
 
 
@@ -65,15 +67,19 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -
 
 
 def fence(evidence: str | None) -> str:
-    """Evidence as data: what could close the fence or open a chat turn is taken out."""
+    """Evidence as data: what could close the fence or open a chat turn, in any common chat form, is broken up."""
     if evidence is None:
         return ""
-    return (
-        evidence.replace(SLOT, " ")
-        .replace("<|", "< |")
-        .replace("Response:", "Response :")
-        .replace("Instruction:", "Instruction :")
-    )
+    text = MARKER.sub(lambda found: found[0] + " ", evidence.replace(SLOT, " "))
+    return re.sub(r"\b(Response|Instruction|Input):", r"\1 :", text)
+
+
+def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """`text` in which no special token of this tokenizer stands: each one's first character is set apart."""
+    for token in tokenizer.get_added_vocab():
+        if len(token) > 1 and token.strip() == token and not token.isalnum():
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
 
 
 def prompt_ids(
@@ -90,8 +96,9 @@ def prompt_ids(
     `image` says that there is a picture even where it takes no tokens (feature-level fusion).
     """
     has_image = image_tokens > 0 if image is None else image
-    asked = question.replace(SLOT, " ").replace("<|", "< |")
-    form = chat_text(tokenizer, messages(asked, evidence=evidence, image=has_image, stage=stage))
+    asked = defuse(tokenizer, question.replace(SLOT, " ").replace("<|", "< |"))
+    seen = None if evidence is None else defuse(tokenizer, evidence)
+    form = chat_text(tokenizer, messages(asked, evidence=seen, image=has_image, stage=stage))
     before, slot, after = form.partition(SLOT)
     ids = list(tokenizer(before, add_special_tokens=False).input_ids)
     slots: list[int] = []

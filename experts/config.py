@@ -15,6 +15,7 @@ from experts.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T", "Limits", "Settings")
 MIB = 1 << 20
+MAY_BE_ZERO = ("threads", "cache_mb", "traces_mb")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Settings:
     endpoint_model: str = ""  # model id at that endpoint
     max_new_tokens: int = 48  # longest answer
     answer_s: float = 120.0  # longest time a question may take
+    cache_mb: int = 64  # of findings kept on disk, so that no expert looks at the same thing twice; 0 = none
+    traces_mb: int = 64  # of traces kept on disk, the oldest go first; 0 = none
     limits: Limits = field(default_factory=Limits)
 
 
@@ -104,7 +107,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read settings file '{file.name}': {error.strerror}") from None
+        reason = f"cannot read settings file '{file.name}': {error.strerror}"
+        raise ConfigError(f"{reason}; accepted: a TOML file; check the name") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"settings file '{file.name}' is not TOML: {error}") from None
 
@@ -135,11 +139,11 @@ def _build(cls: type[T], values: Any, prefix: str, faults: list[str]) -> T:
         elif not isinstance(value, kind) or isinstance(value, bool):
             faults.append(f"'{prefix}{key}' must be {kind.__name__}, not {value!r}")
         elif isinstance(value, int | float) and not _in_range(key, value):
-            faults.append(f"'{prefix}{key}' must be {'0 or more' if key == 'threads' else 'above 0'}, not {value!r}")
+            faults.append(f"'{prefix}{key}' must be {'0 or more' if key in MAY_BE_ZERO else 'above 0'}, not {value!r}")
         else:
             fits[key] = value
     return cls(**fits)
 
 
 def _in_range(key: str, value: float) -> bool:
-    return math.isfinite(value) and (value > 0 or (value == 0 and key == "threads"))
+    return math.isfinite(value) and (value > 0 or (value == 0 and key in MAY_BE_ZERO))

@@ -61,7 +61,8 @@ def compose_evidence(
     ]
     if failed:
         lines.append(f"Could not look: {', '.join(failed)}.")
-    thing = asked_thing(question)
+    looked = not {"detect", "tag"} & set(failed)  # else not having found it says nothing
+    thing = asked_thing(question) if looked else ""
     if thing and thing not in ("object", "objects", "thing", "things") and not any(matches(thing, f.text) for f in findings if f.expert in ("detect", "tag")):
         lines.append(f"Not found: {thing}.")
     text = "\n".join(line for line in lines if line)
@@ -104,8 +105,13 @@ def _tags(findings: Sequence[Finding]) -> str:
 
 
 def _texts(findings: Sequence[Finding], sizes: dict[str, tuple[int, int]]) -> str:
-    return f'Text: {"; ".join(chr(34) + clean(f.text) + chr(34) for f in findings)}.' if findings else ""
+    return f"Text: {'; '.join(_quoted(f.text) for f in findings)}." if findings else ""
 
 
 def _speech(findings: Sequence[Finding]) -> str:
-    return f'Speech: "{clean(" ".join(f.text for f in findings))}"' if findings else ""
+    return f"Speech: {_quoted(' '.join(f.text for f in findings))}" if findings else ""
+
+
+def _quoted(text: str) -> str:
+    """Text from media in quotes that it cannot close itself, so that it cannot pose as another finding."""
+    return '"' + clean(text).replace('"', "'") + '"'

@@ -1,0 +1,200 @@
+"""Who speaks: the shared local language model, or a model behind an OpenAI-compatible endpoint. Both give Tokens."""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.clock import Bounds
+from connector import templates
+from connector.llm import Token
+from experts.config import Settings
+from experts.errors import ConfigError, DuetError, ModelError
+
+if TYPE_CHECKING:
+    from connector.llm import LanguageModel
+
+KEY = "DUET_ENDPOINT_KEY"  # not OPENAI_API_KEY: that one must not go to whatever address is configured here
+LEAST_WAIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Speech:
+    """An answer about to be given: by which model (and adapter), to a prompt of how many tokens (0: not known)."""
+
+    model: str
+    adapter: str
+    prompt_tokens: int
+    tokens: Iterator[Token]
+
+
+def local_speech(llm: LanguageModel, question: str, evidence: str, max_new_tokens: int, bounds: Bounds) -> Speech:
+    """The local model's answer from evidence."""
+    import torch
+
+    ids = templates.prompt_ids(llm.tokenizer, question, evidence=evidence).ids
+    with torch.inference_mode():
+        prompt = llm.embed(torch.tensor(ids))  # [T, D_llm]
+    tokens = llm.stream(prompt, max_new_tokens=max_new_tokens, stop=bounds.stop)
+    return Speech(llm.name, llm.adapter, len(ids), tokens)
+
+
+class Endpoint:
+    """A chat model behind an OpenAI-compatible address, through LangChain's ChatOpenAI.
+
+    Raises:
+        ConfigError: no endpoint is set, or it is not an http(s) address.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        if not re.match(r"https?://[^/\s]+", settings.endpoint):
+            raise ConfigError(
+                "profile 'server' needs endpoint, the base URL of an OpenAI-compatible server; accepted: "
+                "http://HOST:PORT/v1 or https://...; set it in duet.toml or as DUET_ENDPOINT"
+            )
+        self._url, self._model = settings.endpoint, settings.endpoint_model
+        self._logprobs = True  # until the endpoint says that it has none
+        self._lock = threading.Lock()
+
+    def name(self) -> str:
+        """The model's id: the configured one, else the only one that the endpoint lists.
+
+        Raises:
+            ModelError: the endpoint does not answer, or lists none or several.
+        """
+        with self._lock:
+            if not self._model:
+                import openai
+
+                try:
+                    client = openai.OpenAI(base_url=self._url, api_key=_key(), max_retries=1, timeout=LEAST_WAIT_S)
+                    with client:
+                        listed = [model.id for model in client.models.list()]
+                except openai.OpenAIError as error:
+                    raise _failure(error, "") from error
+                if len(listed) != 1:
+                    raise ModelError(
+                        f"the endpoint serves {len(listed)} models ({', '.join(listed[:9]) or 'none'}); "
+                        "set endpoint_model to one of them"
+                    )
+                self._model = listed[0]
+            return self._model
+
+    def chat(self, bounds: Bounds, max_new_tokens: int, **more: Any) -> Any:
+        """A fresh ChatOpenAI: greedy, of at most `max_new_tokens`, within the bounds."""
+        from langchain_openai import ChatOpenAI
+
+        return ChatOpenAI(
+            model=self.name(),
+            base_url=self._url,
+            api_key=_key(),  # type: ignore[arg-type]
+            temperature=0,
+            max_completion_tokens=max_new_tokens,
+            timeout=max(bounds.left_s(), LEAST_WAIT_S),
+            max_retries=2,
+            use_responses_api=False,
+            stream_usage=False,
+            logprobs=True if self._logprobs else None,
+            **more,
+        )
+
+    def speech(self, question: str, evidence: str, max_new_tokens: int, bounds: Bounds) -> Speech:
+        """The endpoint's answer from evidence, to the same turns that a local model reads."""
+        turns = templates.messages(question, evidence=evidence)
+        return Speech(self.name(), "", 0, self._stream(turns, max_new_tokens, bounds))
+
+    def _stream(self, turns: list[dict[str, str]], max_new_tokens: int, bounds: Bounds) -> Iterator[Token]:
+        """Tokens as they come; stopping, or closing the iterator, closes the connection and so ends the work there."""
+        import httpx
+
+        pieces: queue.Queue[Token | DuetError | None] = queue.Queue()
+        client = httpx.Client()
+
+        def work() -> None:
+            try:
+                self._read(client, turns, max_new_tokens, bounds, pieces)
+                pieces.put(None)
+            except Exception as error:  # the boundary to two HTTP libraries: handed to the reader below
+                pieces.put(error if isinstance(error, DuetError) else _failure(error, self._model))
+
+        threading.Thread(target=work, name="duet-endpoint", daemon=True).start()
+        try:
+            while not bounds.stop.is_set():
+                try:
+                    piece = pieces.get(timeout=0.05)
+                except queue.Empty:
+                    if time.perf_counter() > bounds.until:
+                        raise ModelError(
+                            f"the endpoint gave no answer within {bounds.longest_s:.0f} s; "
+                            "raise answer_s or use a faster model"
+                        ) from None
+                    continue
+                if piece is None:
+                    return
+                if isinstance(piece, DuetError):
+                    raise piece
+                yield piece
+        finally:
+            client.close()
+
+    def _read(
+        self, client: Any, turns: list[dict[str, str]], max_new_tokens: int, bounds: Bounds, pieces: queue.Queue
+    ) -> None:
+        import openai
+
+        try:
+            ended = _relay(self.chat(bounds, max_new_tokens, http_client=client).stream(turns), pieces)
+        except openai.BadRequestError as error:
+            if not self._logprobs or "logprob" not in str(error).lower():
+                raise
+            self._logprobs = False
+            ended = _relay(self.chat(bounds, max_new_tokens, http_client=client).stream(turns), pieces)
+        if not ended:
+            raise ModelError("the endpoint broke off in the middle of its answer; ask again")
+
+
+def _relay(chunks: Iterator[Any], pieces: queue.Queue) -> bool:
+    """Put a stream's chunks into `pieces` as Tokens; whether the stream came to its end."""
+    ended = False
+    for chunk in chunks:
+        about = chunk.response_metadata
+        listed = (about.get("logprobs") or {}).get("content") or []
+        logprob = sum(float(token["logprob"]) for token in listed) if listed else math.nan
+        if chunk.text:
+            pieces.put(Token(str(chunk.text), logprob))
+        ended = ended or bool(about.get("finish_reason"))
+    return ended
+
+
+def _key() -> str:
+    return os.environ.get(KEY) or "none"
+
+
+def _failure(error: Exception, model: str) -> ModelError:
+    """What went wrong at the endpoint, without addresses and keys."""
+    import openai
+
+    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        return ModelError(f"the endpoint refused the key (HTTP {error.status_code}); set {KEY}")
+    if isinstance(error, openai.NotFoundError):
+        return ModelError(f"the endpoint has no model '{model}'; set endpoint_model to one that it serves")
+    if isinstance(error, openai.RateLimitError):
+        return ModelError("the endpoint is busy (HTTP 429), three times in a row; ask again later")
+    if isinstance(error, openai.APIStatusError):
+        return ModelError(f"the endpoint failed with HTTP {error.status_code}: {_plain(error.message)}")
+    if isinstance(error, openai.APITimeoutError):
+        return ModelError("the endpoint did not answer in time; raise answer_s or use a faster model")
+    if isinstance(error, openai.APIConnectionError):
+        return ModelError("the endpoint cannot be reached; start the server, or set endpoint to where it listens")
+    return ModelError(f"the endpoint's answer could not be read: {_plain(f'{type(error).__name__}: {error}')}")
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"\w+://\S+", "", text).split())[:200]

@@ -1,0 +1,79 @@
+"""The houses: imports go ui -> agent -> connector -> experts, and nothing heavy happens before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOUSES = ("experts", "connector", "agent", "ui")  # each may import from itself and from those before it
+FILES = [file for house in HOUSES for file in sorted((ROOT / house).rglob("*.py"))]
+HEAVY = {
+    "accelerate", "av", "cv2", "faiss", "faster_whisper", "gradio", "httpx", "langchain", "langchain_core",
+    "langchain_openai", "numpy", "onnxruntime", "openai", "peft", "PIL", "rapidocr", "scipy", "timm", "torch",
+    "torchvision", "transformers", "ultralytics", "whisper",
+}  # fmt: skip
+
+
+def imported(source: str) -> list[str]:
+    """The houses that a module's source imports anywhere, in functions too."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:  # a relative import stays in its house
+            found.append(node.module or "")
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module" and node.args:
+            named = node.args[0]
+            found += [named.value] if isinstance(named, ast.Constant) and isinstance(named.value, str) else []
+    return [name.split(".")[0] for name in found if name.split(".")[0] in HOUSES]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_go_one_way(file: Path) -> None:
+    house = file.relative_to(ROOT).parts[0]
+    allowed = HOUSES[: HOUSES.index(house) + 1]
+    assert set(imported(file.read_text(encoding="utf-8"))) <= set(allowed)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from agent import x",
+        "def f():\n    import agent.agent",
+        "def f():\n    from agent.answer import Step",
+        "import importlib\nimportlib.import_module('agent.agent')",
+    ],
+)
+def test_the_check_sees_every_way_to_import(source: str) -> None:
+    assert imported(source) == ["agent"]
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy packages that a fresh interpreter holds after `code`."""
+    code += f"\nimport sys\nprint('\\nLOADED', *sorted({HEAVY!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(run.stdout.rpartition("LOADED")[2].split())
+
+
+HELP = "import ui.cli\ntry:\n    ui.cli.main({arguments})\nexcept SystemExit as end:\n    assert not end.code, end.code"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ask", "--help"], ["weights", "--help"], ["evaluate", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert loaded_by(HELP.format(arguments=arguments)) == set()
+
+
+def test_the_agent_loads_no_model_library_before_its_first_question() -> None:
+    heavy = loaded_by("import agent, agent.agent, agent.toolbox, agent.plan, ui.show\nagent.agent.Agent()")
+    assert heavy <= {"numpy"}  # arrays are the form of media
+
+
+def test_commands_of_the_command_line_exist() -> None:
+    code = "import ui.cli, importlib\nfor at in ui.cli.COMMANDS.values():\n"
+    code += "    module, _, name = at.partition(':')\n    getattr(importlib.import_module(module), name)"
+    assert loaded_by(code) == set()

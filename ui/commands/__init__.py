@@ -1,0 +1,1 @@
+"""One small module a command group; ui/cli.py lists them and imports one when it is asked for."""

@@ -1,0 +1,34 @@
+"""`duet ask`: a question about media, answered by one route or by both."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ui.commands.options import Config, Json, Profile, print_json
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    image: Annotated[list[str] | None, typer.Option("--image", help="An image file; may be repeated.")] = None,
+    audio: Annotated[list[str] | None, typer.Option("--audio", help="A sound file; may be repeated.")] = None,
+    video: Annotated[list[str] | None, typer.Option("--video", help="A video file; may be repeated.")] = None,
+    route: Annotated[str, typer.Option("--route", help="experts, connector, auto or both.")] = "auto",
+    as_json: Json = False,
+    config: Config = None,
+    profile: Profile = None,
+) -> None:
+    """Ask a question about media."""
+    from agent.agent import Agent
+    from experts.config import load_settings
+    from experts.errors import ModelError
+    from ui import show
+
+    agent = Agent(load_settings(config, profile=profile))
+    steps = agent.stream(question, image=image, audio=audio, video=video, route=route)
+    answers = [step.answer for step in steps if step.answer] if as_json else show.answers(question, steps)
+    if all(answer.error for answer in answers):
+        raise ModelError(f"no answer: {answers[0].error}")
+    if as_json:
+        print_json({"question": question, "answers": [answer.to_dict() for answer in answers]})

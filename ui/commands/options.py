@@ -1,0 +1,20 @@
+"""Options that several commands share, and JSON as all of them print it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file of settings (default: ./duet.toml if there).")
+]
+Profile = Annotated[str | None, typer.Option("--profile", help="embedded, hub or server.")]
+
+
+def print_json(value: Any) -> None:
+    """`value` on stdout as JSON; NaN is a fault of ours, not something to print."""
+    print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
