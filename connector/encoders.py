@@ -1,4 +1,4 @@
-"""Frozen encoders: images -> features [B, N, D_enc], N = views x cells of a view."""
+"""Frozen encoders: media -> features [B, N, D_enc], N = views x cells of a view; the table, and the embedded one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import functools
 import hashlib
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from connector.resolution import Views
-from experts.errors import UnknownNameError
+from connector.resolution import Views, Windows
+from connector.towers import TOWERS, open_folder, open_tower
+from experts.errors import ConfigError, UnknownNameError
 from experts.media import Image
 
 if TYPE_CHECKING:
@@ -20,15 +21,19 @@ if TYPE_CHECKING:
 
 
 class Encoder(Protocol):
-    """A frozen encoder with its views."""
+    """A frozen encoder with its views. One with a classifier also has `head()` and `classes`: see LiteEncoder."""
 
     name: str
-    views: Views
+    views: Views | Windows
     cells: int  # cells of one view; N = views.count * cells
     width: int  # D_enc
 
-    def encode(self, images: Sequence[Image]) -> torch.Tensor:
-        """Features float32 [B, N, D_enc] of `images`, on the CPU, without gradients."""
+    def encode(self, media: Sequence[Any]) -> torch.Tensor:
+        """Features float32 [B, N, D_enc] of images (or sounds, for an encoder of sound), on the CPU, without gradients.
+
+        Raises:
+            MediaError: a medium of another kind.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -45,16 +50,17 @@ class LiteEncoder:
     """
 
     name = "efficientnet-lite0"
+    size_px = 224  # side of a view
     side = 7  # cells along a view's side
     cells = side * side
     parts = {"stage": 320, "stride16": 112, "stride8": 40, "colour": 12, "coco": 80}
     width = sum(parts.values())
 
     def __init__(self, tiles: int = 2) -> None:
-        self.views = Views(224, tiles)
+        self.views = Views(self.size_px, tiles)
         self._lock = threading.Lock()
-        self._net: torch.nn.Module | None = None
-        self._detector: DenseScores | None = None
+        self._net: Any = None
+        self._detector: Any = None
 
     def fingerprint(self) -> str:
         from experts.weights import WEIGHTS
@@ -63,14 +69,22 @@ class LiteEncoder:
         text = f"lite-1 {self.views} {self.parts} {files}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def encode(self, images: Sequence[Image]) -> torch.Tensor:
+    def encode(self, media: Sequence[Image]) -> torch.Tensor:
         import torch
 
         with self._lock:
             if self._net is None:
                 self._load()
             with torch.inference_mode():
-                return torch.stack([self._one(image) for image in images])  # [B, N, D_enc]
+                features = torch.stack([self._one(image) for image in media])  # [B, N, D_enc]
+        return features.clone()  # autograd refuses tensors that were made in inference mode
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classifier's outputs are called, in their order."""
+        from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+        return tuple(_IMAGENET_CATEGORIES)
 
     def head(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The classifier that a vocabulary connector starts from.
@@ -104,7 +118,9 @@ class LiteEncoder:
         pixels = torch.from_numpy(self.views.cut(image)).permute(0, 3, 1, 2).float() / 255  # [V, 3, 224, 224]
         mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
         stages = self._net.forward_intermediates(
-            ((pixels - mean) / std).contiguous(memory_format=torch.channels_last), indices=[2, 3, 4], intermediates_only=True
+            ((pixels - mean) / std).contiguous(memory_format=torch.channels_last),
+            indices=[2, 3, 4],
+            intermediates_only=True,
         )  # strides 8, 16, 32
         quarters = adaptive_avg_pool2d(pixels, 2 * self.side)  # [V, 3, 14, 14]
         layers = [
@@ -167,16 +183,33 @@ class DenseScores:
         return best
 
 
-ENCODERS = {"efficientnet-lite0": LiteEncoder}
+ENCODERS: dict[str, Any] = {"efficientnet-lite0": LiteEncoder, **TOWERS}
 
 
 @functools.lru_cache(maxsize=2)
-def load(name: str, tiles: int = 2) -> Encoder:
+def load(name: str, tiles: int = 2, size_px: int = 0) -> Encoder:
     """The frozen encoder `name`, once a process.
 
+    Args:
+        name: a row of ENCODERS, or a folder in the form in which transformers or timm save an encoder.
+        tiles: tiles along a picture's side (patch division; 0 = the whole picture alone); of a sound, further windows.
+        size_px: side of a view (direct scaling: position embeddings are interpolated); 0 = the encoder's own.
+
     Raises:
-        UnknownNameError: not a row of ENCODERS.
+        UnknownNameError: neither.
+        ConfigError: tiles or a size that the encoder cannot have.
+        WeightsError: it is not here and cannot be fetched.
     """
-    if name not in ENCODERS:
-        raise UnknownNameError("encoder", name, ENCODERS)
-    return ENCODERS[name](tiles)
+    if tiles < 0 or size_px < 0:
+        raise ConfigError(f"'tiles' ({tiles}) and 'size_px' ({size_px}) must be 0 or more")
+    if name == LiteEncoder.name:
+        if size_px not in (0, LiteEncoder.size_px):
+            raise ConfigError(f"encoder '{name}' sees {LiteEncoder.size_px} px a view, not {size_px}; use more tiles")
+        return ENCODERS[name](tiles)
+    if name in ENCODERS:
+        made = ENCODERS[name]
+        return made(tiles) if callable(made) else open_tower(name, made, tiles, size_px)
+    found = open_folder(name, tiles, size_px)
+    if found is None:
+        raise UnknownNameError("encoder", name.rstrip("/").rsplit("/", 1)[-1], ENCODERS)
+    return found

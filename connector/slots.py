@@ -88,7 +88,7 @@ class SlotConnector(nn.Module):
         self.classify2 = nn.Linear(1280, len(c.names))
         self.name = nn.Linear(c.hidden, len(c.names))
         self.residual = nn.Linear(c.hidden, c.words * c.d_llm)
-        self.gate = nn.Parameter(torch.tensor([12.0, 0.35]))  # how sharply, and from which heat on, a slot speaks
+        self.gate = nn.Parameter(torch.tensor([16.0, 0.22]))  # how sharply, and from which heat on, a slot speaks
         for layer in (self.name, self.residual):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -98,6 +98,11 @@ class SlotConnector(nn.Module):
         for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
             self.register_buffer(f"{vocabulary}_words", torch.zeros(len(words), c.d_llm), persistent=False)
         self.register_buffer("silence", torch.zeros(c.d_llm), persistent=False)  # what an empty slot says
+
+    @property
+    def n_tokens(self) -> int:
+        """M."""
+        return self.config.n_tokens
 
     # -- vocabulary ---------------------------------------------------------------------------------------------
 

@@ -127,3 +127,18 @@ def test_the_card_says_what_a_run_was(scenes: Path, tmp_path: Path) -> None:
     said = recipe.entry("pretrain", Run("done", progress, tmp_path, 0.5), [scenes], recipe.Mixture(), made)
     assert json.loads(json.dumps(said)) == said
     assert (said["examples"], said["steps"], said["minutes"], said["held_out_loss"]) == (6, 4, 1.5, 0.5)
+
+
+def test_a_correction_keeps_what_was_named_and_says_the_category_of_the_rest() -> None:
+    from connector.data.corrections import correct
+    from connector.data.scenes import Scene, Thing
+
+    badger = Thing("badger", "animal", ("mammal", "animal"), "", "", (0, 0, 60, 60))
+    drum = Thing("drum", "instrument", ("musical instrument", "instrument"), "red", "", (220, 0, 310, 60))
+    scene = Scene("validation-0-000007", "images/7.png", "several", "plain", (badger, drum))
+    pair = correct(scene, "Describe the image.", "There is a skunk at the top left and a red drum at the top right.")
+    assert pair is not None and pair.rejected == "There is a skunk at the top left and a red drum at the top right."
+    assert "an animal at the top left" in pair.answer and "a red drum at the top right" in pair.answer
+    assert "badger" not in pair.answer
+    assert correct(scene, "Describe the image.", "Two badgers and a drum.") is None
+    assert correct(scene, "Describe the image.", " ") is None

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from experts.colours import COLOURS
 from connector.data.draw import SIDE_PX
 from connector.data.phrases import is_mass, is_plural, many, with_article
 from connector.data.scenes import Thing
+from experts.colours import COLOURS
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
 OPENINGS = ("There {verb} {listed}.", "The image shows {listed}.", "A picture of {listed}.", "This is {listed}.")

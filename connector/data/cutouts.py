@@ -17,8 +17,8 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from experts.colours import name_colour
 from connector.data.labels import corrections, label, short_name
+from experts.colours import name_colour
 from experts.errors import InputError
 
 PACKAGES = ("tuxpaint-stamps-default", "fonts-noto-color-emoji", "unicode-data")

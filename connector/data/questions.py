@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from connector.data.captions import describe, falsify
-from experts.colours import COLOURS
 from connector.data.phrases import PHRASES, agree, is_mass, is_plural, many, with_article
 from connector.data.records import Record
 from connector.data.scenes import SHAPES, Scene, Thing
+from experts.colours import COLOURS
 
 RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 BESIDE = {"left of": "to the left of", "right of": "to the right of", "above": "above", "below": "below"}

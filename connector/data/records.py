@@ -20,8 +20,8 @@ KINDS = (
 class Record:
     """A question with its answer.
 
-    `image` is a path relative to the file's folder. `evidence` is what experts found, for the experts route. `rejected`
-    makes it a preference pair whose chosen answer is `answer`. `accept` holds other right answers.
+    `image` and `audio` are paths relative to the file's folder. `evidence` is what experts found, for the experts
+    route. `rejected` makes it a preference pair whose chosen answer is `answer`. `accept` holds other right answers.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Record:
     rejected: str | None = None
     accept: tuple[str, ...] = ()
     category: str = ""
+    audio: str | None = None
 
     def to_json(self) -> str:
         """One JSON line, without the fields that say nothing."""
@@ -79,7 +80,7 @@ def parse_record(line: str) -> Record:
     for key in ("id", "question", "answer", "kind"):
         if not isinstance(values.get(key), str) or not values[key].strip():
             raise ValueError(f"'{key}' is missing or empty")
-    for key in ("image", "evidence", "rejected", "category"):
+    for key in ("image", "evidence", "rejected", "category", "audio"):
         if not isinstance(values.get(key), str | None):
             raise ValueError(f"'{key}' is not a text")
     accept = values.get("accept", [])

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from experts.colours import COLOURS
 from connector.data.cutouts import SPLITS, Cutout, load_cutouts
 from connector.data.draw import SIDE_PX, draw_background, draw_shape, draw_sign, open_cutout, place, tint
+from experts.colours import COLOURS
 
 SHAPES = ("circle", "rectangle", "triangle", "square", "star")
 WORDS = (

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from connector.data.corrections import corrections
 from connector.data.questions import Asker, vocabulary_of
 from connector.data.readings import readings_of
-from connector.data.records import write_records
+from connector.data.records import read_records, write_records
 from connector.data.scenes import generate, load_scenes
 from experts.errors import InputError
+
+if TYPE_CHECKING:
+    from connector.features import FeatureCache
 
 
 def write_scenes(
@@ -55,3 +60,36 @@ def write_readings(scenes: Path, n: int, *, seed: int = 0, say: Callable[[str], 
         if number % 200 == 0:
             say(f"looked at {number} of {n} scenes")
     return write_records(scenes / "readings.jsonl", readings_of(pictures, seed))
+
+
+def write_corrections(
+    scenes: Path,
+    model: Any,
+    cache: FeatureCache,
+    n: int,
+    *,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+) -> int:
+    """Have `model` caption the first `n` scenes that hold more than shapes, and write corrections.jsonl beside them.
+
+    Returns how many pairs there are.
+    """
+    import torch
+
+    from connector.features import content_key
+
+    captions = {record.image: record for record in read_records(scenes / "captions.jsonl")}
+    chosen = [s for s in load_scenes(scenes) if any(not thing.shape and not thing.text for thing in s.things)][:n]
+    keys = [content_key(scenes / scene.image) for scene in chosen]
+    cache.fill(zip(keys, (scenes / scene.image for scene in chosen), strict=True), model.encoder, say=say)
+    asked = [captions[scene.image] for scene in chosen]
+    said: list[str] = []
+    for at in range(0, len(chosen), 16):
+        prompts = []
+        for row in range(at, min(at + 16, len(chosen))):
+            with torch.inference_mode():
+                prompts.append(model.prompt(asked[row].question, [None], features=cache.get([keys[row]])))
+        said += [text for text, _ in model.llm.answers(prompts, 64)]
+        say(f"{len(said)} of {len(chosen)} scenes described")
+    return write_records(scenes / "corrections.jsonl", corrections(chosen, asked, said, seed))

@@ -53,6 +53,24 @@ def readings(
     print(f"{write_readings(scenes, n, seed=seed, say=print)} records in {scenes.name}/readings.jsonl")
 
 
+@app.command("corrections")
+def write_own(
+    scenes: Annotated[Path, typer.Option("--scenes", help="Folder made by `duet data scenes`.")],
+    connector: Annotated[Path, typer.Option("--connector", help="A saved model, whose own captions are corrected.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 400,
+    features: Annotated[Path | None, typer.Option("--features", help="Cache of encoder features.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same wordings.")] = 0,
+) -> None:
+    """Let a trained model describe scenes and write preference pairs of better captions against its own."""
+    from connector import model as models
+    from connector.data.write import write_corrections
+    from connector.features import FeatureCache
+
+    made = models.load(connector)
+    cache = FeatureCache(features or scenes.parent / "features", made.encoder.fingerprint())
+    print(f"{write_corrections(scenes, made, cache, n, seed=seed, say=print)} pairs in {scenes.name}/corrections.jsonl")
+
+
 @app.command("show-mask")
 def show_mask(
     file: Annotated[Path, typer.Argument(help="A JSONL of records.")],
