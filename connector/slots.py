@@ -1,4 +1,4 @@
-"""The embedded connector: finds objects on the feature grid and says each in soft words, `[colour][name][kind][place]`.
+"""The embedded connector: finds objects on the feature grid and says each in soft words, `[colour][name][kind][place];`.
 
 A soft word is a mixture of the language model's own input embeddings, weighted by probabilities, so the untouched model
 can read it. Which words hold can be learned without the language model (stage `warmup`, thousands of samples a second);
@@ -50,8 +50,8 @@ class SlotConfig:
 
     @property
     def words(self) -> int:
-        """Tokens of a slot: colour, name, kind, row, column."""
-        return self.name_words + 4
+        """Tokens of a slot: colour, name, kind, row, column, a mark at its end."""
+        return self.name_words + 5
 
     @property
     def n_tokens(self) -> int:
@@ -63,7 +63,8 @@ class SlotConnector(nn.Module):
     """Features [B, N, D_enc] -> soft words [B, M, D_llm]."""
 
     kind = "slots"
-    slow = {"classify": 0.1}  # ImageNet's head knows names that no scene holds: learn it slowly, or it forgets them
+    # ImageNet's head knows names that no scene holds, and the words can be read as they are: both are to change little.
+    slow = {"classify": 0.1, "residual": 0.02}
     names_words: Tensor  # [names, name_words, D_llm]
     categories_words: Tensor  # [categories, 1, D_llm]
     colours_words: Tensor  # these [words, D_llm]
@@ -97,7 +98,8 @@ class SlotConnector(nn.Module):
             self.register_buffer(f"{vocabulary}_words", torch.zeros(*size, c.d_llm), persistent=False)
         for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
             self.register_buffer(f"{vocabulary}_words", torch.zeros(len(words), c.d_llm), persistent=False)
-        self.register_buffer("silence", torch.zeros(c.d_llm), persistent=False)  # what an empty slot says
+        for vocabulary in ("silence", "mark"):  # what an empty slot says, and what ends a slot
+            self.register_buffer(vocabulary, torch.zeros(c.d_llm), persistent=False)
 
     @property
     def n_tokens(self) -> int:
@@ -120,7 +122,7 @@ class SlotConnector(nn.Module):
         self.categories_words = torch.stack([rows(name, 1) for name in c.categories])
         for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
             setattr(self, f"{vocabulary}_words", torch.stack([rows(word, 1)[0] for word in words]))
-        self.silence = rows("-", 1)[0]
+        self.silence, self.mark = rows("-", 1)[0], table[tokenizer(";", add_special_tokens=False).input_ids[-1]]
 
     def start_from(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         """Start the name head as the encoder's classifier (W1, b1, W2, b2); names beyond ImageNet's start unlikely."""
@@ -198,10 +200,12 @@ class SlotConnector(nn.Module):
                 kinds[:, :, None],
                 (rows @ self.rows_words)[:, :, None],
                 (columns @ self.columns_words)[:, :, None],
+                self.mark.expand(*cells.shape, 1, -1),
             ],
             dim=2,
         )  # [B, S, words, D_llm]
-        spoken = spoken + self.residual(here).view_as(spoken)
+        # The trunk's values are large beside a word's embedding: unscaled, a few steps of learning drown the words.
+        spoken = spoken + self.residual(F.layer_norm(here, here.shape[-1:])).view_as(spoken)
         open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))[..., None, None]
         tokens = open_ * spoken + (1 - open_) * self.silence
         return torch.cat([self._whole(features), tokens.flatten(1, 2)], dim=1)  # [B, M, D_llm]

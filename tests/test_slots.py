@@ -35,8 +35,8 @@ def scene(*things: Thing) -> Scene:
     return Scene("train-0-000000", "images/0.png", "several", "plain", things)
 
 
-def test_it_speaks_two_words_for_the_whole_and_six_for_each_slot() -> None:
-    assert made()(features()).shape == (2, 2 + 6 * 6, 32) == (2, SHAPE.n_tokens, 32)
+def test_it_speaks_two_words_for_the_whole_and_seven_for_each_slot() -> None:
+    assert made()(features()).shape == (2, 2 + 6 * 7, 32) == (2, SHAPE.n_tokens, 32)
 
 
 def test_a_closed_slot_says_silence() -> None:

@@ -76,7 +76,7 @@ def show_mask(
     file: Annotated[Path, typer.Argument(help="A JSONL of records.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many of its first records.")] = 3,
     stage: Annotated[str, typer.Option("--stage", help="pretrain, instruct or dpo.")] = "instruct",
-    image_tokens: Annotated[int, typer.Option("--image-tokens", min=0, help="Tokens of an image.")] = 38,
+    image_tokens: Annotated[int, typer.Option("--image-tokens", min=0, help="Tokens of an image.")] = 44,
     llm: Annotated[str | None, typer.Option("--llm", help="Whose tokenizer (default: the profile's model).")] = None,
 ) -> None:
     """Print which tokens carry loss: they stand in [[ ]], image tokens as <image x M>."""

@@ -1,0 +1,1 @@
+"""The bench: the same questions to every route, answers parsed by one set of rules, accuracy with its uncertainty."""
