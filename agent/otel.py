@@ -11,7 +11,6 @@ import hashlib
 import json
 from typing import Any
 
-
 INTERNAL = 1  # SpanKind
 OK, ERROR = 1, 2  # Status.StatusCode
 SPAN_KINDS = {  # kind of a step -> OpenInference's kind of a span; every other step is a CHAIN

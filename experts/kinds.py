@@ -40,14 +40,24 @@ IMAGENET_KINDS: dict[str, tuple[tuple[int, int], ...]] = {
     "panda": ((387, 388),),
     "animal": ((0, 397),),
     "airplane": ((404, 405), (895, 895)),
-    "boat": ((472, 472), (484, 484), (510, 510), (554, 554), (576, 576), (625, 625), (628, 628), (724, 724), (780, 780), (814, 814), (833, 833), (871, 871), (914, 914)),
-    "car": ((407, 407), (436, 436), (468, 468), (511, 511), (609, 609), (627, 627), (656, 656), (661, 661), (751, 751), (817, 817)),
+    "boat": (
+        (472, 472), (484, 484), (510, 510), (554, 554), (576, 576), (625, 625), (628, 628), (724, 724), (780,
+        780), (814, 814), (833, 833), (871, 871), (914, 914),
+    ),  # fmt: skip
+    "car": (
+        (407, 407), (436, 436), (468, 468), (511, 511), (609, 609), (627, 627), (656, 656), (661, 661), (751,
+        751), (817, 817),
+    ),  # fmt: skip
     "truck": ((555, 555), (569, 569), (675, 675), (717, 717), (734, 734), (864, 864), (867, 867)),
     "bus": ((654, 654), (779, 779), (874, 874)),
     "train": ((466, 466), (547, 547), (565, 565), (705, 705), (820, 820), (829, 829)),
     "bicycle": ((444, 444), (671, 671)),
     "motorcycle": ((665, 665), (670, 670)),
-    "musical instrument": ((401, 402), (420, 420), (432, 432), (486, 486), (494, 494), (513, 513), (541, 541), (546, 546), (558, 558), (566, 566), (579, 579), (593, 594), (642, 642), (683, 684), (687, 687), (776, 776), (875, 875), (881, 881), (889, 889)),
+    "musical instrument": (
+        (401, 402), (420, 420), (432, 432), (486, 486), (494, 494), (513, 513), (541, 541), (546, 546), (558,
+        558), (566, 566), (579, 579), (593, 594), (642, 642), (683, 684), (687, 687), (776, 776), (875, 875),
+        (881, 881), (889, 889),
+    ),  # fmt: skip
     "guitar": ((402, 402), (546, 546)),
     "piano": ((579, 579), (881, 881)),
     "ball": ((429, 430), (522, 522), (574, 574), (722, 722), (768, 768), (805, 805), (852, 852), (890, 890)),
@@ -60,7 +70,11 @@ IMAGENET_KINDS: dict[str, tuple[tuple[int, int], ...]] = {
     "computer": ((527, 527), (590, 590), (620, 620), (681, 681)),
     "phone": ((487, 487), (528, 528), (707, 707)),
     "bridge": ((718, 718), (821, 821), (839, 839)),
-    "building": ((410, 410), (425, 425), (437, 437), (483, 483), (497, 498), (538, 538), (580, 580), (598, 598), (624, 624), (634, 634), (660, 660), (663, 663), (668, 668), (698, 698), (727, 727), (762, 762), (832, 832), (900, 900)),
+    "building": (
+        (410, 410), (425, 425), (437, 437), (483, 483), (497, 498), (538, 538), (580, 580), (598, 598), (624,
+        624), (634, 634), (660, 660), (663, 663), (668, 668), (698, 698), (727, 727), (762, 762), (832, 832),
+        (900, 900),
+    ),  # fmt: skip
     "church": ((497, 497),),
     "fruit": ((948, 957), (984, 984), (989, 990)),
     "vegetable": ((936, 947),),
@@ -97,16 +111,32 @@ SYNONYMS: dict[str, str] = {
     "necktie": "tie", "coffee": "espresso", "bunny": "rabbit",
 }  # fmt: skip
 
-IRREGULAR = {"mouse": "mice", "goose": "geese", "sheep": "sheep", "deer": "deer", "fish": "fish", "knife": "knives", "leaf": "leaves", "person": "persons", "skis": "skis"}
+# Names that COCO and ImageNet share but not in one sense: ImageNet's kite is a bird, its mouse is a computer's.
+OTHERWISE = frozenset({"kite", "mouse", "crane"})
+IRREGULAR = {
+    "mouse": "mice",
+    "goose": "geese",
+    "sheep": "sheep",
+    "deer": "deer",
+    "fish": "fish",
+    "knife": "knives",
+    "leaf": "leaves",
+    "person": "persons",
+    "skis": "skis",
+}
 
 
 @functools.lru_cache(maxsize=4096)
 def kinds_of(name: str) -> tuple[str, ...]:
     """The everyday words above a class name: 'golden retriever' -> ('dog', 'animal')."""
     found = [kind for kind, members in COCO_KINDS.items() if name in members]
-    index = _imagenet().get(name.lower())
+    index = None if name in OTHERWISE else _imagenet().get(name.lower())
     if index is not None:
-        spans = [(sum(b - a for a, b in ranges), kind) for kind, ranges in IMAGENET_KINDS.items() if any(a <= index <= b for a, b in ranges)]
+        spans = [
+            (sum(b - a for a, b in ranges), kind)
+            for kind, ranges in IMAGENET_KINDS.items()
+            if any(a <= index <= b for a, b in ranges)
+        ]
         found += [kind for _, kind in sorted(spans) if kind not in found]
         if {"car", "truck", "bus", "train", "boat", "airplane", "bicycle", "motorcycle"} & set(found):
             found.append("vehicle")
@@ -125,7 +155,18 @@ def singular(word: str) -> str:
     word = word.lower()
     if word in SYNONYMS:
         return SYNONYMS[word]
-    for ending, instead in (("ies", "y"), ("shes", "sh"), ("ches", "ch"), ("sses", "ss"), ("uses", "us"), ("xes", "x"), ("wolves", "wolf"), ("knives", "knife")):
+    if word.endswith(("okies", "ovies", "ownies")):  # cookies, movies, brownies
+        return word[:-1]
+    for ending, instead in (
+        ("ies", "y"),
+        ("shes", "sh"),
+        ("ches", "ch"),
+        ("sses", "ss"),
+        ("uses", "us"),
+        ("xes", "x"),
+        ("wolves", "wolf"),
+        ("knives", "knife"),
+    ):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             word = word[: -len(ending)] + instead
             break

@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {  # command -> module:function, or module:app for a 
     "data": "ui.commands.data:app",
     "train": "ui.commands.train:train",
     "evaluate": "ui.commands.evaluate:evaluate",
+    "compare": "ui.commands.compare:compare",
+    "votes": "ui.commands.votes:app",
     "ui": "ui.commands.ui:ui",
 }
 STOPPED = 130  # exit code after an interrupt, as shells have it

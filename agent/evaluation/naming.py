@@ -85,7 +85,7 @@ def is_right_category(phrase: str, category: str) -> bool:
 def singular_phrase(text: str) -> str:
     """Every word in the singular, common synonyms made one: 'people' -> 'person', 'bikes' -> 'bicycle'."""
     words = re.findall(r"[a-z0-9'-]+", text.lower())
-    return " ".join(word[:-1] if word.endswith(("okies", "ovies", "ownies")) else singular(word) for word in words)
+    return " ".join(singular(word) for word in words)
 
 
 def _same(said: str, name: str) -> bool:
