@@ -1,6 +1,7 @@
-# Two commands, from a fresh clone with nothing but Python 3.11-3.13, pip and make:
+# Three commands, from a fresh clone with nothing but Python 3.11-3.13, pip and make:
 #
 #   make demo    a question about a photo and one about a recording, answered through both interfaces
+#   make ui      the app in the browser, at http://127.0.0.1:7860; make ui ARGS="--port 8000"
 #   make test    the whole test suite; make test ARGS="tests/test_media.py -x" for a part of it
 #   make check   ruff, formatting, types
 #
@@ -23,7 +24,7 @@ DEV := $(VENV)/dev-$(SUM)
 QUIET := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 YOLO_OFFLINE=true GRADIO_ANALYTICS_ENABLED=False
 run = @echo '$$ duet $(1)' && $(QUIET) DUET_OFFLINE=1 $(BIN)/duet $(1)
 
-.PHONY: help demo test check weights lock clean
+.PHONY: help demo ui test check weights lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -33,6 +34,9 @@ help:
 demo: weights
 	$(call run,ask "What is in the picture?" --image examples/photo.jpg --route both)
 	$(call run,ask "Which platform does the train leave from?" --audio examples/announcement.wav --route both)
+
+ui: weights
+	$(call run,ui $(ARGS))
 
 test: $(DEV) weights
 	$(QUIET) $(BIN)/python -m pytest $(ARGS)

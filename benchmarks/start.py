@@ -3,8 +3,8 @@
     python benchmarks/start.py [--image examples/photo.jpg] [--audio examples/announcement.wav]
 
 Weights must be there (`duet weights fetch`). Prints CPU seconds of `duet --help` (median of five), wall seconds and
-peak resident memory of a cold `duet ask --route both` about the image, and wall seconds of a question on each route in a
-process whose models are loaded (median of `--n` different questions).
+peak resident memory of a cold `duet ask --route both` about the image, and wall seconds of a question on each route in
+a process whose models are loaded (median of `--n` different questions).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recipes: what `duet train` puts together for a stage: the model it starts from, what it learns from, what it leaves."""
+"""Recipes: what `duet train` puts together for a stage: the model it starts from, its data, what the card says."""
 
 from __future__ import annotations
 

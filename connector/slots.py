@@ -1,4 +1,4 @@
-"""The embedded connector: finds objects on the feature grid and says each in soft words, `[colour][name][kind][place];`.
+"""The embedded connector: finds objects on the feature grid, says each in soft words `[colour][name][kind][place];`.
 
 A soft word is a mixture of the language model's own input embeddings, weighted by probabilities, so the untouched model
 can read it. Which words hold can be learned without the language model (stage `warmup`, thousands of samples a second);

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from experts.media import Media
+from experts.errors import ConfigError, MediaError
+from experts.media import Audio, Image, Media, Video
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,40 @@ class Expert(Protocol):
             ExpertError: the model failed.
         """
         ...
+
+
+@dataclass
+class FunctionExpert:
+    """A function from a medium to findings as an expert."""
+
+    function: Callable[[Any], list[Finding]]
+    name: str
+    description: str
+    kinds: frozenset[str]
+    weights: str = ""
+
+    def __call__(self, media: Media) -> list[Finding]:
+        if media.kind not in self.kinds:
+            takes = " or ".join(sorted(self.kinds))
+            raise MediaError(f"'{media.name}' is of kind {media.kind}; {self.name} takes {takes}")
+        return self.function(media)
+
+
+def from_function(function: Callable[[Any], list[Finding]]) -> FunctionExpert:
+    """An expert by the function's name, the first line of its docstring, and the annotation of its first parameter.
+
+    Raises:
+        ConfigError: one of these is missing, or the annotation is not Image, Audio, Video or a union of them.
+    """
+    name, told = function.__name__, (function.__doc__ or "").strip()
+    try:
+        hints = [hint for key, hint in typing.get_type_hints(function).items() if key != "return"]
+    except NameError as error:
+        raise ConfigError(f"expert '{name}': {error}; import what its annotations name") from None
+    kinds = {kind for kind in (Image, Audio, Video) if hints and kind in (typing.get_args(hints[0]) or (hints[0],))}
+    if not told or not kinds:
+        lacks = (
+            "a docstring that says what it does" if not told else "a first parameter annotated as Image, Audio or Video"
+        )
+        raise ConfigError(f"expert '{name}' needs {lacks}: def {name}(image: Image) -> list[Finding]")
+    return FunctionExpert(function, name, told.splitlines()[0], frozenset(kind.kind for kind in kinds))

@@ -11,12 +11,15 @@ from experts.kinds import kinds_of, matches, plural
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 MAX_CHARS = 1200  # of the evidence; the least certain findings are left out first, and that is said
 
+THING = r"(?P<thing>[\w' -]+?)"
+SOME = r"(?:a |an |any |some |the )?"
 ASKED = (
-    r"(?:is|are) there (?:not |no )?(?:a |an |any |some |the )?(?P<thing>[\w' -]+?)(?: (?:in|on|at|here|visible|present|to be seen)\b.*)?\?",
-    r"(?:do|can) you (?:see|find|spot) (?:a |an |any |some |the )?(?P<thing>[\w' -]+?)(?: (?:in|on|at|here)\b.*)?\?",
-    r"(?:does|do) the (?:image|picture|photo|video|scene)s? (?:not )?(?:contain|show|have|include) (?:a |an |any |some |the )?(?P<thing>[\w' -]+?)\?",
-    r"is (?:a |an |any |no )(?P<thing>[\w' -]+?) (?:present|visible|shown|in|on|there)\b.*\?",
-    r"(?:how many|count the|what is the number of|number of) (?P<thing>[\w' -]+?)(?: (?:are|is|can|do|does|in|on|at|there)\b.*)?[?.]",
+    rf"(?:is|are) there (?:not |no )?{SOME}{THING}(?: (?:in|on|at|here|visible|present|to be seen)\b.*)?\?",
+    rf"(?:do|can) you (?:see|find|spot) {SOME}{THING}(?: (?:in|on|at|here)\b.*)?\?",
+    rf"(?:does|do) the (?:image|picture|photo|video|scene)s? (?:not )?(?:contain|show|have|include) {SOME}{THING}\?",
+    rf"is (?:a |an |any |no ){THING} (?:present|visible|shown|in|on|there)\b.*\?",
+    r"(?:how many|count the|what is the number of|number of) "
+    rf"{THING}(?: (?:are|is|can|do|does|in|on|at|there)\b.*)?[?.]",
 )
 
 
@@ -44,7 +47,10 @@ def place(box: Sequence[float], size: tuple[int, int]) -> str:
 
 
 def compose_evidence(
-    findings: Sequence[Finding], question: str, sizes: dict[str, tuple[int, int]] | None = None, failed: Sequence[str] = ()
+    findings: Sequence[Finding],
+    question: str,
+    sizes: dict[str, tuple[int, int]] | None = None,
+    failed: Sequence[str] = (),
 ) -> str:
     """One line an expert, then what was asked for and not found.
 
@@ -57,13 +63,21 @@ def compose_evidence(
         _tags([f for f in findings if f.expert == "tag"]),
         _texts([f for f in findings if f.expert == "ocr"], sizes),
         _speech([f for f in findings if f.expert == "speech"]),
-        *(f"{f.expert}: {clean(f.text)}." for f in findings if f.expert not in ("detect", "tag", "ocr", "speech", "caption")),
+        *(
+            f"{f.expert}: {clean(f.text)}."
+            for f in findings
+            if f.expert not in ("detect", "tag", "ocr", "speech", "caption")
+        ),
     ]
     if failed:
         lines.append(f"Could not look: {', '.join(failed)}.")
     looked = not {"detect", "tag"} & set(failed)  # else not having found it says nothing
     thing = asked_thing(question) if looked else ""
-    if thing and thing not in ("object", "objects", "thing", "things") and not any(matches(thing, f.text) for f in findings if f.expert in ("detect", "tag")):
+    if (
+        thing
+        and thing not in ("object", "objects", "thing", "things")
+        and not any(matches(thing, f.text) for f in findings if f.expert in ("detect", "tag"))
+    ):
         lines.append(f"Not found: {thing}.")
     text = "\n".join(line for line in lines if line)
     if len(text) > MAX_CHARS:

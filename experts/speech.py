@@ -226,7 +226,7 @@ ENGINES: dict[str, Callable[[Settings], Engine]] = {"faster-whisper": faster_whi
 
 
 def _has_cublas() -> bool:
-    """Whether the cuBLAS that CTranslate2 needs can be loaded: torch may bring another, and the first sound would fail."""
+    """Whether the cuBLAS that CTranslate2 needs is there: torch may bring another, and the first sound would fail."""
     try:
         ctypes.CDLL("cublas64_12.dll" if os.name == "nt" else "libcublas.so.12")
     except OSError:

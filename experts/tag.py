@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experts.base import Finding
 from experts.config import Settings
 from experts.errors import ExpertError, MediaError, WeightsError
+from experts.fetch import reason
 from experts.media import Image, Media
 
 if TYPE_CHECKING:
@@ -18,14 +20,15 @@ LEAST_SCORE, MOST_TAGS = 0.05, 5
 
 
 class Tagger:
-    """EfficientNet-Lite0 in the embedded profile; any timm classification model by name otherwise."""
+    """EfficientNet-Lite0 in the embedded profile; any timm classification model by name or folder otherwise."""
 
     name = "tag"
     description = "Says what a whole picture looks like, with probabilities (ImageNet classes)."
     kinds = frozenset({"image"})
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.weights = (settings or Settings()).tagger
+        self._tagger = (settings or Settings()).tagger
+        self.weights = Path(self._tagger).name
         self._lock = threading.Lock()
         self._model: tuple[torch.nn.Module, list[str], dict[str, Any]] | None = None
 
@@ -43,7 +46,7 @@ class Tagger:
                     probabilities = net(_prepared(media, **how)).softmax(-1)[0]
             except RuntimeError as error:
                 raise ExpertError(f"the tagger failed on '{media.name}': {str(error).splitlines()[0]}") from error
-        scores, classes = probabilities.topk(MOST_TAGS)
+        scores, classes = probabilities.topk(min(MOST_TAGS, len(probabilities)))
         return [
             Finding(self.name, names[int(c)], float(s), source=media.name)
             for s, c in zip(scores, classes, strict=True)
@@ -54,20 +57,28 @@ class Tagger:
         from torchvision.models._meta import _IMAGENET_CATEGORIES
 
         names = list(_IMAGENET_CATEGORIES)
-        if self.weights == "efficientnet-lite0":
-            return load_backbone(self.weights), names, {"side_px": 224, "mean": MEAN, "std": STD}
+        if self._tagger == "efficientnet-lite0":
+            return load_backbone(self._tagger), names, {"side_px": 224, "mean": MEAN, "std": STD}
         import timm
 
+        folder = Path(self._tagger).expanduser()
+        source = f"local-dir:{folder.absolute()}" if folder.is_dir() else self._tagger
         try:
-            net = timm.create_model(self.weights, pretrained=True).eval()
+            net = timm.create_model(source, pretrained=True).eval()
         except Exception as error:  # timm raises whatever the hub's client does
-            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            why = reason(str(error) or type(error).__name__)
             raise WeightsError(
-                f"cannot load the tagger '{self.weights}': {reason} (expected 'efficientnet-lite0' or a timm model name)"
-            ) from None
+                f"the tagger '{self.weights}' could not be loaded: {why}; "
+                "expected 'efficientnet-lite0', or the name or folder of a timm classification model"
+            ) from error
         how = timm.data.resolve_model_data_config(net)
-        if net.num_classes != len(names):
-            names = [f"class {index}" for index in range(net.num_classes)]
+        how_many = int(net.num_classes)  # type: ignore[arg-type]  # to mypy, any attribute of a module may be a tensor
+        published: Any = net.pretrained_cfg
+        told = published.get("label_names")
+        if told and len(told) == how_many:
+            names = [str(name) for name in told]
+        elif how_many != len(names):
+            names = [f"class {index}" for index in range(how_many)]
         return net, names, {"side_px": how["input_size"][-1], "mean": how["mean"], "std": how["std"]}
 
 

@@ -154,6 +154,11 @@ WEIGHTS: dict[str, Weights] = {
 }
 
 
+def embedded() -> list[str]:
+    """The names of the rows that the embedded profile needs."""
+    return [name for name, row in WEIGHTS.items() if row.profile == "embedded"]
+
+
 @dataclass(frozen=True)
 class Listed:
     """One line of `duet weights list`. `state` is "ready", "absent" or "broken"; `size` is in bytes."""
@@ -184,7 +189,7 @@ def resolve(name: str, progress: Progress | None = None) -> Path:
         WeightsError: missing and cannot be fetched, or damaged.
     """
     faults = _examine(name)
-    if faults and not _comes_with_duet(name) and _offline():
+    if faults and not _comes_with_duet(name) and offline():
         raise WeightsError(
             f"weights '{name}': {told(faults)}, and DUET_OFFLINE is set; "
             f"run 'duet weights fetch {name}' where there is a network"
@@ -224,7 +229,7 @@ def fetch(names: Iterable[str] = (), progress: Progress | None = None) -> None:
         UnknownNameError: there is no such row; nothing has been fetched then.
         WeightsError: no source of a row could give it; tells each source's reason.
     """
-    wanted = list(names) or [name for name, row in WEIGHTS.items() if row.profile == "embedded"]
+    wanted = list(names) or embedded()
     for name in wanted:
         _row(name)
     for name in wanted:
@@ -334,7 +339,8 @@ def _locked(name: str, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _offline() -> bool:
+def offline() -> bool:
+    """Whether DUET_OFFLINE forbids fetching."""
     return os.environ.get("DUET_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 

@@ -53,6 +53,8 @@ def parsed(line: str) -> Any:
     command: Any = typer.main.get_command(cli.app)
     context = command.make_context("duet", list(words))
     while hasattr(command, "resolve_command"):
+        if not words:
+            context.fail("Missing command.")
         name, command, words = command.resolve_command(context, words)
         context = command.make_context(name, list(words), parent=context)
     return context

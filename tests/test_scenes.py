@@ -14,12 +14,12 @@ from cutout_folder import ROWS, write_cutouts
 from scene_oracle import answer, claims, holds, place
 
 from connector.data import captions, cutouts, labels, phrases
-from experts.colours import COLOURS
 from connector.data.dialogue import text_dialogue
 from connector.data.draw import SIDE_PX
 from connector.data.records import Record, read_records
 from connector.data.scenes import BACKGROUNDS, generate, load_scenes
 from connector.data.write import write_scenes
+from experts.colours import COLOURS
 from experts.errors import InputError, UnknownNameError
 
 

@@ -1,4 +1,4 @@
-"""The slot connector: what it says before and after it has learned, and the loss of names that have kinds above them."""
+"""The slot connector: what it says before and after learning, and the loss of names that have kinds above them."""
 
 from __future__ import annotations
 

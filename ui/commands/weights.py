@@ -1,0 +1,61 @@
+"""`duet weights`: what there is, fetch it, check it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ui.commands.options import Json, print_json
+
+app = typer.Typer(help="The weights: what there is, fetch it, check it.", no_args_is_help=True)
+
+
+@app.command("list")
+def listing(as_json: Json = False) -> None:
+    """List all weights: whether they are here, their size, licence and origin."""
+    import dataclasses
+
+    from experts import weights
+    from ui import show
+
+    rows = [dataclasses.asdict(row) for row in weights.listing()]
+    if as_json:
+        print_json(rows)
+    else:
+        show.rows(["name", "state", "size", "licence", "origin"], rows)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all embedded ones by default.")] = None,
+) -> None:
+    """Fetch and verify weights."""
+    from experts import weights
+    from ui import show
+
+    with show.progress() as report:
+        weights.fetch(names or weights.embedded(), progress=report)
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all that are here by default.")] = None,
+) -> None:
+    """Check the SHA-256 of every file."""
+    from experts import weights
+    from experts.errors import DuetError, InputError
+
+    chosen = names or [row.name for row in weights.listing() if row.state != "absent"]
+    faults = []
+    for name in chosen:
+        try:
+            weights.verify(name)
+            print(f"{name}: good")
+        except InputError:
+            raise
+        except DuetError as error:
+            faults.append(str(error))
+            print(f"{name}: {error}")
+    if faults:
+        raise typer.Exit(1)
