@@ -66,7 +66,9 @@ class Page:
 
     def ask(self, question: str, *files: Path, box: str = "#ask") -> None:
         if files:
-            self.page.set_input_files(f"{box} input[type=file]", [str(file) for file in files])
+            with self.page.expect_file_chooser() as chooser:
+                self.page.click(f"{box} .upload-button")
+            chooser.value.set_files([str(file) for file in files])
             self.page.wait_for_selector(f"{box} .thumbnail-item")
         self.page.fill(f"{box} textarea", question)
         self.page.press(f"{box} textarea", "Enter")
@@ -98,6 +100,8 @@ def test_photo_is_answered_with_its_timeline_its_boxes_and_links_to_them(page: P
     page.wait_for("It stands on a wooden table.")
     page.page.click("#chat :text('How it was answered')")
     page.wait_for("detect · 2 findings")
+    page.page.hover("#chat .bot.message >> nth=-1")
+    page.page.mouse.wheel(0, 2000)
     page.shot("chat")
     listed = page.page.inner_text("#evidence-list")
     assert "cup" in listed and "spoon" in listed
@@ -133,6 +137,14 @@ def test_stop_ends_the_answer_and_keeps_what_was_said(page: Page) -> None:
     assert "wooden table" not in said
     page.page.click("#chat :text('How it was answered')")
     page.wait_for("stopped")
+    assert page.complaints == []
+
+
+def test_same_file_can_be_asked_about_again(page: Page) -> None:
+    for number in (21, 22):
+        page.ask(f"What is number {number}?", EXAMPLES / "photo.jpg")
+        page.wait_for(f"It is {number}.")
+        page.page.wait_for_selector("#ask .submit-button")
     assert page.complaints == []
 
 

@@ -26,7 +26,12 @@ from connector.model import merge_adapter
 from connector.stages import StageConfig, stage_config
 from experts.errors import TrainingError
 
-torch.set_num_threads(1)
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Bit-identical results hold for one thread count; tests of the agent, run before, set another."""
+    torch.set_num_threads(1)
+
 
 
 def quiet(line: str) -> None:

@@ -105,13 +105,18 @@ def test_refused_tool_says_what_is_accepted(client: Client, name: str, file: Any
         client.predict(name, file, api_name="/tool")
 
 
-def test_file_of_the_machine_cannot_be_asked_about(client: Client, tmp_path: Path) -> None:
-    """A path that was not uploaded is refused before it is opened."""
+def test_file_of_the_machine_that_was_not_uploaded_is_not_opened(address: str, tmp_path: Path) -> None:
     private = tmp_path / "private.png"
     image().to_pil().save(private)
-    with pytest.raises(AppError) as caught:
-        client.predict("What?", [{"path": str(private), "meta": {"_type": "gradio.FileData"}}], "auto", api_name="/ask")
-    assert "answers" not in str(caught.value)
+    file = {"path": str(private), "meta": {"_type": "gradio.FileData"}}
+    body = json.dumps({"data": ["What?", [file], "auto"]}).encode()
+    call = urllib.request.Request(
+        f"{address}gradio_api/call/ask", data=body, headers={"Content-Type": "application/json"}
+    )
+    event = json.load(urllib.request.urlopen(call, timeout=60))["event_id"]
+    said = urllib.request.urlopen(f"{address}gradio_api/call/ask/{event}", timeout=60).read().decode()
+    assert "event: error" in said
+    assert "answers" not in said
 
 
 def test_thirty_questions_at_once_get_each_its_own_answer_and_the_page_stays_quick(

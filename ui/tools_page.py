@@ -89,6 +89,11 @@ def looked(agent: Agent, name: str, file: str) -> tuple[list[Finding], Media, fl
     """
     expert = agent.expert(name)
     medium = open_media(file, limits=agent.settings.limits)
+    if medium.kind not in expert.kinds:
+        takes = " or ".join(sorted(expert.kinds))
+        raise InputError(
+            f"'{medium.name}' is of kind {medium.kind}; accepted by {name}: {takes}; choose another expert"
+        )
     begun = time.perf_counter()
     findings, failed, reasons = failures(look(expert, medium))
     if failed and not findings:

@@ -1,0 +1,109 @@
+"""The app in the browser: its pages in one table, and how it is served: on this machine, to nobody else, in silence."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experts.config import home
+from ui import words
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from agent.agent import Agent
+
+PAGES: dict[str, str] = {  # the tab's word -> module:function that draws it
+    "chat": "ui.chat:build",
+    "compare": "ui.compare:build",
+    "arena": "ui.arena:build",
+    "leaderboard": "ui.leaderboard:build",
+    "batch": "ui.batch:build",
+    "tools": "ui.tools_page:build",
+    "training": "ui.training_page:build",
+}
+CSS = (Path(__file__).parent / "app.css").read_text(encoding="utf-8")
+# A file field that still names a file does not notice when the same one is chosen again.
+HEAD = """<script>
+document.addEventListener('click', (event) => {
+  if (event.target instanceof HTMLInputElement && event.target.type === 'file') event.target.value = '';
+}, true);
+</script>"""
+KEPT_S = 24 * 3600  # how long uploads and drawn pictures stay
+
+
+def create(agent: Agent, runs: Sequence[Path] = ()) -> gr.Blocks:
+    """The app around one agent; `runs` are folders in which the training page looks for logs. Loads no model."""
+    _quiet()
+    import gradio as gr
+
+    from ui.chat import FOLDER, Running
+    from ui.conversations import Conversations
+    from ui.tools_page import endpoints
+
+    store, running = Conversations(), Running()
+    store.media.mkdir(parents=True, exist_ok=True)
+    gr.set_static_paths(
+        [store.media, FOLDER]
+    )  # served where they lie: hashing a film at every word would take its time
+    given: dict[str, Any] = {"agent": agent, "store": store, "running": running, "folders": list(runs)}
+    with gr.Blocks(title="Duet", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEPT_S)) as app:
+        endpoints(agent, running)  # first: a page's handler of the same name would take theirs
+        with gr.Row(elem_classes="head"):
+            gr.Markdown("# Duet", elem_classes="name")
+            gr.Markdown(words.word("about"), elem_classes="about")
+        with gr.Tabs(elem_id="pages"):
+            for key, where in PAGES.items():
+                module, _, name = where.partition(":")
+                if importlib.util.find_spec(module) is None:
+                    continue
+                with gr.Tab(words.word(key), id=key, elem_id=f"page-{key}"):
+                    build = getattr(importlib.import_module(module), name)
+                    build(**{key: given[key] for key in inspect.signature(build).parameters if key in given})
+        app.unload(running.left)
+    return app.queue(default_concurrency_limit=8, max_size=256)
+
+
+def launch(app: gr.Blocks, *, host: str = "127.0.0.1", port: int | None = None, **options: Any) -> tuple[Any, str, Any]:
+    """Serve the app; what `Blocks.launch` returns. `options` go to it."""
+    import gradio as gr
+
+    limits = options.pop("limits")
+    most = max(limits.image_bytes, limits.audio_bytes, limits.video_bytes)
+    return app.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        show_error=False,
+        max_file_size=most,
+        strict_cors=True,
+        ssr_mode=False,
+        enable_monitoring=False,
+        footer_links=["api"],
+        run_history=False,
+        mcp_server=False,  # `duet serve` speaks MCP
+        i18n=words.i18n(),
+        theme=gr.themes.Default(
+            primary_hue="teal",
+            font=["ui-sans-serif", "system-ui", "sans-serif"],  # no font is fetched from anywhere
+            font_mono=["ui-monospace", "Consolas", "monospace"],
+        ),
+        css=CSS,
+        head=HEAD,
+        quiet=True,
+        **options,
+    )
+
+
+def _quiet() -> None:
+    """Before gradio is imported: no analytics, and nothing written outside home()."""
+    folder = home() / "ui" / "gradio"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ.setdefault("MPLCONFIGDIR", str(home() / "ui" / "matplotlib"))
