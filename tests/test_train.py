@@ -33,7 +33,6 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-
 def quiet(line: str) -> None:
     pass
 
