@@ -515,7 +515,8 @@ def test_model_stops_when_the_client_hangs_up(stream: bool) -> None:
             )
             if stream:
                 response = other.send(request, stream=True)
-                next(response.iter_lines())
+                lines = response.iter_lines()  # kept: letting it go would hang up
+                next(lines)
                 until(lambda: llm.spoken)
                 response.close()
             else:
@@ -567,7 +568,12 @@ def test_serve_starts_answers_and_ends(tmp_path: Any) -> None:
 
     own = os.environ | {"DUET_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "ui.cli", "serve", "--port", "0", "--no-cache"]
-    with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def hear_interrupts() -> None:  # a shell's background job, as CI may be, is started deaf to them
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, env=own, preexec_fn=hear_interrupts, **pipes) as process:
         try:
             assert process.stdout is not None
             found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())

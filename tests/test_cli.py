@@ -69,9 +69,7 @@ def photo(tmp_path: Path) -> str:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
     """The `server` profile at a fake endpoint, and one expert, a plug-in: no weights are needed."""
-    for name in tuple(experts.EXPERTS):
-        monkeypatch.delitem(experts.EXPERTS, name)
-    monkeypatch.setitem(experts.EXPERTS, "seer", f"{__name__}:Seer")
+    monkeypatch.setattr(experts, "EXPERTS", {"seer": f"{__name__}:Seer"})
     with FakeEndpoint("A grey square.") as endpoint:
         monkeypatch.setenv("DUET_ENDPOINT", endpoint.url)
         monkeypatch.setenv("DUET_PROFILE", "server")

@@ -26,6 +26,8 @@ from connector.model import merge_adapter
 from connector.stages import StageConfig, stage_config
 from experts.errors import TrainingError
 
+torch.set_num_threads(1)  # for the processes that import this module
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
