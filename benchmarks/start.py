@@ -54,7 +54,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from agent import Agent
 
-    agent = Agent()
+    agent = Agent(cache_mb=0)  # else every question after the first finds the experts' work done
     agent.ask(QUESTIONS[0], image=options.image, route="both")
     for route in ("experts", "connector"):
         seconds = [
