@@ -60,7 +60,7 @@ def main() -> None:
         seconds = [
             agent.ask(question, image=options.image, route=route)[0].seconds for question in QUESTIONS[: options.n]
         ]
-        print(f"warm, {route:<9} about the image   {statistics.median(seconds):6.2f} s, slowest {max(seconds):.2f} s")
+        print(f"warm, {route:<9} about the image    {statistics.median(seconds):6.2f} s, slowest {max(seconds):.2f} s")
     agent.ask(HEARD, audio=options.audio, route="experts")
     seconds = [agent.ask(HEARD, audio=options.audio, route="experts")[0].seconds for _ in range(options.n)]
     print(f"warm, experts about the recording  {statistics.median(seconds):6.2f} s, slowest {max(seconds):.2f} s")
