@@ -257,13 +257,16 @@ def merge_adapter(llm: LanguageModel, tensors: dict[str, torch.Tensor], name: st
     if llm.adapter:
         raise ModelError(f"the language model already carries adapter {llm.adapter}; load it anew for {name}")
     parameters = dict(llm.model.named_parameters())
-    with torch.no_grad():
-        for key in tensors:
-            if not key.endswith(".lora_A"):
-                continue
-            weight = parameters.get(key.removesuffix(".lora_A"))
-            a, b = tensors[key].float(), tensors[key.removesuffix("A") + "B"].float()
-            if weight is None or weight.shape != (b.shape[0], a.shape[1]):
-                raise ModelError(f"adapter {name} does not fit the language model at {key.removesuffix('.lora_A')}")
+    pairs = []
+    for key in tensors:
+        if not key.endswith(".lora_A"):
+            continue
+        weight = parameters.get(key.removesuffix(".lora_A"))
+        a, b = tensors[key].float(), tensors[key.removesuffix("A") + "B"].float()
+        if weight is None or weight.shape != (b.shape[0], a.shape[1]):
+            raise ModelError(f"adapter {name} does not fit the language model at {key.removesuffix('.lora_A')}")
+        pairs.append((weight, a, b))
+    with torch.no_grad():  # all fit: only now is a weight changed
+        for weight, a, b in pairs:
             weight += (b @ a).to(weight.device, weight.dtype)
     llm.adapter = name

@@ -7,9 +7,7 @@ a residual that starts at zero lets later stages say what no word says.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -250,9 +248,6 @@ class SlotConnector(nn.Module):
                 }
                 for s in range(c.slots)
             ]
-
-    def save_config(self, path: Path) -> None:
-        path.write_text(json.dumps({"kind": self.kind} | asdict(self.config), indent=1))
 
 
 class _Block(nn.Module):

@@ -326,3 +326,19 @@ def test_saved_sizes_stay_small(tmp_path: Path) -> None:
     stored = load_file(tmp_path / "saved" / "connector.safetensors")
     assert stored.keys() == dict(m.connector.named_parameters()).keys()
     assert SMALL["hidden"] == len(stored["residual.0.weight"])
+
+
+def test_an_adapter_that_does_not_fit_changes_nothing() -> None:
+    from connector.model import merge_adapter
+
+    llm = tiny_llm.language_model()
+    name = next(name for name, _ in llm.model.named_parameters() if name.endswith("q_proj.weight"))
+    before = {key: value.clone() for key, value in llm.model.state_dict().items()}
+    rows, columns = before[name].shape
+    fits = {f"{name}.lora_A": torch.ones(2, columns), f"{name}.lora_B": torch.ones(rows, 2)}
+    strange = {"no.such.weight.lora_A": torch.ones(2, 3), "no.such.weight.lora_B": torch.ones(3, 2)}
+    with pytest.raises(ModelError, match="does not fit the language model at no.such.weight"):
+        merge_adapter(llm, fits | strange, "x")
+    assert all(torch.equal(value, before[key]) for key, value in llm.model.state_dict().items()) and not llm.adapter
+    merge_adapter(llm, fits, "x")
+    assert not torch.equal(llm.model.state_dict()[name], before[name])

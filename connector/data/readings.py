@@ -136,7 +136,7 @@ DESCRIBE = (
 def readings(n: int, seed: int) -> list[Record]:
     """`n` records with evidence and no image, three quarters about pictures and one quarter about recordings."""
     rng = np.random.default_rng([seed, 91])
-    asker = Asker("train", seed, [(name, _category(name), frozenset((name, *kinds_of(name)))) for name in NAMES])
+    asker = _asker(seed)
     rows: list[Record] = []
     while len(rows) < n:
         draw = rng.random()
@@ -145,6 +145,10 @@ def readings(n: int, seed: int) -> list[Record]:
         Record(f"reading-{seed}-{index}", r.question, r.answer, r.kind, evidence=r.evidence, accept=r.accept)
         for index, r in enumerate(rows[:n])
     ]
+
+
+def _asker(seed: int) -> Asker:
+    return Asker("train", seed, [(name, _category(name), frozenset((name, *kinds_of(name)))) for name in NAMES])
 
 
 def _category(name: str) -> str:
@@ -188,7 +192,7 @@ def readings_of(pictures: Iterable[tuple[Sequence[Finding], tuple[int, int]]], s
     The answers follow from the findings, not from the pictures: what no expert saw is answered with no.
     """
     rng = np.random.default_rng([seed, 92])
-    asker = Asker("train", seed, [(name, _category(name), frozenset((name, *kinds_of(name)))) for name in NAMES])
+    asker = _asker(seed)
     rows: list[Record] = []
     for number, (found, (width, height)) in enumerate(pictures):
         things = []

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ui.commands.evaluate import _counter as counter
+from ui.commands.evaluate import counter
 from ui.commands.options import Config, Json, Profile, print_json
 
 

@@ -41,7 +41,7 @@ def evaluate(
     chosen = benchmarks.load(benchmark, data, limit=limit, offset=offset, seed=seed)
     agent = Agent(load_settings(config, profile=profile))
     folder = out or Path("runs") / "evaluation" / run.folder_name(run.settings(chosen, agent, route))
-    with _counter() as count:
+    with counter() as count:
         rows = run.evaluate(chosen, agent, route, folder, batch=batch, report=count)
     summary = report.summarise(rows, chosen)
     if as_json:
@@ -54,7 +54,7 @@ def evaluate(
 
 
 @contextlib.contextmanager
-def _counter() -> Iterator[Callable[[int, int], None]]:
+def counter() -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr; yields the callback `report(done, total)`."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

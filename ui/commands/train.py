@@ -41,6 +41,7 @@ def train(
     import os
 
     import torch
+    from accelerate import PartialState
 
     from connector import recipe
     from connector.features import FeatureCache
@@ -71,5 +72,6 @@ def train(
         "code": recipe.version(),
         "runs": [*model.card.get("runs", []), recipe.entry(stage, run, folders, mixture, task)],
     }
-    folder = finish(model, out, config, card)
-    say_line(f"saved in {folder.parent.name}/{folder.name}")
+    if PartialState().is_main_process:  # of several, launched by accelerate, one writes
+        folder = finish(model, out, config, card)
+        say_line(f"saved in {folder.parent.name}/{folder.name}")
