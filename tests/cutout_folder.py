@@ -1,4 +1,4 @@
-"""A small folder of home-made cut-outs in the format of `duet data cutouts`, for tests."""
+"""A small folder of home-made cut-outs and one backdrop in the format of `duet data cutouts`, for tests."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ ROWS: dict[str, tuple[tuple[str, str, tuple[str, ...], str], ...]] = {
 
 
 def write_cutouts(folder: Path) -> Path:
-    """Write blobs under these names; returns the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write blobs under these names, and a backdrop; returns the folder."""
+    (folder / "backdrops").mkdir(parents=True, exist_ok=True)
+    PIL.Image.linear_gradient("L").convert("RGB").resize((400, 300)).save(folder / "backdrops" / "slope.jpg")
     lines = []
     for split, rows in ROWS.items():
         for name, category, accept, colour in rows:

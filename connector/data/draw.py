@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -19,6 +21,20 @@ SIDE_PX = 320  # of a scene
 def open_cutout(path: str) -> PIL.Image.Image:
     """A cut-out as RGBA; kept in memory, so do not change it."""
     return PIL.Image.open(path).convert("RGBA")
+
+
+@functools.lru_cache(maxsize=64)
+def _open_photo(path: Path) -> PIL.Image.Image:
+    return PIL.Image.open(path).convert("RGB")
+
+
+def crop_backdrop(rng: np.random.Generator, files: Sequence[Path]) -> PIL.Image.Image:
+    """A square part of one of the photographs, 0.35 to all of its shorter side, SIDE_PX large."""
+    photo = _open_photo(files[int(rng.integers(len(files)))])
+    side = int(min(photo.size) * rng.uniform(0.35, 1.0))
+    x, y = (int(rng.integers(0, length - side + 1)) for length in photo.size)
+    part = photo.resize((SIDE_PX, SIDE_PX), PIL.Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
+    return part.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else part
 
 
 def tint(rng: np.random.Generator, word: str, canvas: PIL.Image.Image) -> tuple[int, int, int]:

@@ -64,7 +64,7 @@ class Asker:
             rows.append(Record(number, question, answer, kind, scene.image, accept=accept, category=category))
 
         steps = (self._naming, self._existence, self._counting, self._looks, self._places, self._pairs, self._reading)
-        for make in steps if scene.things else ():
+        for make in steps if scene.things else (self._nothing,):
             make(scene, alone, rng, ask)
         return rows
 
@@ -140,6 +140,14 @@ class Asker:
             for bare, holds in ((yes, True), (no, False)):
                 answer = "yes" if holds != negated else "no"
                 ask("existence", "absence" if negated else "existence", answer, a=with_article(bare), bare=bare)
+
+    def _nothing(self, scene: Scene, alone: list[Thing], rng: np.random.Generator, ask: Callable[..., None]) -> None:
+        """What is asked of a scene that holds no thing."""
+        names = [self.vocabulary[int(rng.integers(len(self.vocabulary)))][0] for _ in range(3)]
+        for name in dict.fromkeys(names):
+            ask("existence", "existence", "no", a=with_article(name), bare=name)
+        if not is_mass(names[0]) and not is_plural(names[0]):
+            ask("count", "count", "0", plural=many(names[0]))
 
     def _counting(self, scene: Scene, alone: list[Thing], rng: np.random.Generator, ask: Callable[..., None]) -> None:
         groups: dict[str, int] = {}

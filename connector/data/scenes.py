@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from connector.data.cutouts import SPLITS, Cutout, load_cutouts
-from connector.data.draw import SIDE_PX, draw_background, draw_shape, draw_sign, open_cutout, place, tint
+from connector.data.cutouts import SPLITS, Cutout, backdrops, load_cutouts
+from connector.data.draw import SIDE_PX, crop_backdrop, draw_background, draw_shape, draw_sign, open_cutout, place, tint
 from experts.colours import COLOURS
 
 SHAPES = ("circle", "rectangle", "triangle", "square", "star")
@@ -35,6 +35,8 @@ BACKGROUNDS = {
     "validation": ("diagonal", "coarse clouds"),
     "test": ("radial", "fine clouds", "stripes"),
 }
+PHOTO_SHARE = 0.35  # of the training scenes that stand before a photograph, where there are any
+EMPTY_SHARE = 0.15  # of those that hold nothing: what is asked for is not there
 FAMILIES = ("single", "several", "repeated", "shapes", "lone shape", "sign")
 FAMILY_SHARE = (0.17, 0.27, 0.22, 0.16, 0.10, 0.08)
 
@@ -134,6 +136,11 @@ def _cutouts(folder: Path | None, split: str) -> tuple[Cutout, ...]:
     return tuple(load_cutouts(folder, split))
 
 
+@functools.lru_cache
+def _backdrops(folder: Path | None) -> tuple[Path, ...]:
+    return tuple(backdrops(folder))
+
+
 def compose(
     split: str, seed: int, index: int, pool: Sequence[Cutout], folder: Path | None
 ) -> tuple[PIL.Image.Image, Scene]:
@@ -143,8 +150,13 @@ def compose(
     if not pool and family in ("single", "several", "repeated"):
         family = "shapes"
     plan = _plan(rng, family, pool)
-    background = "plain" if family == "lone shape" else str(rng.choice(BACKGROUNDS[split]))
-    canvas = draw_background(rng, background, pale=family == "lone shape")
+    photographs = _backdrops(folder) if split == "train" else ()
+    if photographs and family != "lone shape" and rng.random() < PHOTO_SHARE:
+        background, canvas = "photo", crop_backdrop(rng, photographs)
+        plan = () if rng.random() < EMPTY_SHARE else plan
+    else:
+        background = "plain" if family == "lone shape" else str(rng.choice(BACKGROUNDS[split]))
+        canvas = draw_background(rng, background, pale=family == "lone shape")
     boxes: list[tuple[int, int, int, int]] = []
     things: list[Thing] = []
     for item, low, high in plan:

@@ -29,7 +29,7 @@ def write_scenes(
     pairs = [pair for scene in scenes if (pair := asker.preference(scene)) is not None]
     return {
         "scenes": len(scenes),
-        "captions": write_records(out / "captions.jsonl", (asker.caption(scene) for scene in scenes)),
+        "captions": write_records(out / "captions.jsonl", (asker.caption(scene) for scene in scenes if scene.things)),
         "questions": write_records(
             out / "questions.jsonl", (row for scene in scenes for row in asker.questions(scene))
         ),
