@@ -95,8 +95,9 @@ class Sequences:
             and getattr(self, item.name) is not None
         }
         batch = self.input
-        features = None if batch.features is None else batch.features.to(device)
-        moved["input"] = type(batch)(batch.ids.to(device), batch.mask.to(device), batch.slots.to(device), features)
+        features = batch.features
+        parts = (batch.ids, batch.mask, batch.slots, features, batch.turns, batch.positions)
+        moved["input"] = type(batch)(*(part if part is None else part.to(device) for part in parts))
         return dataclasses.replace(self, **moved)
 
 
@@ -111,11 +112,16 @@ def pad(encoded: Sequence[templates.Encoded], names: list[str], features: Tensor
     mask = torch.zeros_like(ids)
     slots = torch.zeros_like(ids, dtype=torch.bool)
     labels = torch.full_like(ids, templates.IGNORED)
+    turns = positions = None
+    if any(one.turns for one in encoded):
+        turns, positions = torch.ones_like(ids), torch.arange(length).repeat(len(encoded), 1)
     for row, one in enumerate(encoded):
         ids[row, : len(one)] = torch.tensor(one.ids)
         mask[row, : len(one)] = 1
         slots[row, one.image_slots] = True
         labels[row, : len(one)] = torch.tensor(one.labels)
+        if one.turns and turns is not None and positions is not None:
+            turns[row, : len(one)], positions[row, : len(one)] = torch.tensor(one.turns), torch.tensor(one.positions)
     loss = labels != templates.IGNORED  # [B, T]
     starts = loss & ~torch.nn.functional.pad(loss[:, :-1], (1, 0))  # the first token of each answer
     answers = starts.flatten().cumsum(0).view_as(loss) - 1
@@ -123,5 +129,12 @@ def pad(encoded: Sequence[templates.Encoded], names: list[str], features: Tensor
     said = (rows, columns + 1)
     n_answers = int(starts.sum())
     return Sequences(
-        names, Batch(ids, mask, slots, features), rows, columns, labels[said], answers[said], n_answers, int(mask.sum())
+        names,
+        Batch(ids, mask, slots, features, turns, positions),
+        rows,
+        columns,
+        labels[said],
+        answers[said],
+        n_answers,
+        int(mask.sum()),
     )

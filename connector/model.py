@@ -32,6 +32,25 @@ class Batch:
     mask: torch.Tensor  # [B, T], 1 at real positions
     slots: torch.Tensor  # [B, T] bool, True where an image token goes
     features: torch.Tensor | None = None  # [b, N, D_enc] of the b rows that have image slots, in row order
+    turns: torch.Tensor | None = None  # [B, T], which question a token belongs to, 0 = all; see templates.Encoded
+    positions: torch.Tensor | None = None  # [B, T], where it stands for that question
+
+
+def apart(turns: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Which token may look at which, [B, 1, T, T], 0 or the least number of `dtype`: added to the attention's scores.
+
+    A token looks at those before it that belong to its own question or to all. What belongs to all, the image, looks at
+    whatever stands before it, as it does where there is one question.
+    """
+    import torch
+
+    length = turns.shape[1]
+    before = turns.new_ones(length, length).tril().bool()
+    ask, seen = turns[:, :, None], turns[:, None, :]
+    allowed = before & mask[:, None, :].bool() & ((seen == 0) | (seen == ask) | (ask == 0))
+    allowed |= torch.eye(length, dtype=torch.bool, device=turns.device)  # padding sees itself: no row may be empty
+    hidden = torch.zeros(allowed.shape, dtype=dtype, device=turns.device)
+    return hidden.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
 
 class ConnectorModel:
@@ -83,6 +102,9 @@ class ConnectorModel:
         places = {}
         if not bool(mask[:, 0].all()):  # padded on the left: count from the first real token
             places["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+        if batch.turns is not None and batch.positions is not None:
+            places["position_ids"] = batch.positions.to(mask.device)
+            mask = apart(batch.turns.to(mask.device), mask, self.llm.model.dtype)
         with self.attached(batch.features, batch.slots):
             return decoder(self.llm.model)(
                 inputs_embeds=self.place(batch), attention_mask=mask, use_cache=False, **places

@@ -123,7 +123,8 @@ def _together(records: Sequence[Record], questions: int) -> Iterator[list[Record
         return
     groups: dict[Any, list[Record]] = {}
     for index, record in enumerate(records):
-        groups.setdefault((record.image, record.evidence) if record.image else index, []).append(record)
+        seen = (record.image, record.evidence)
+        groups.setdefault(seen if any(seen) else index, []).append(record)
     for group in groups.values():
         yield from (group[at : at + questions] for at in range(0, len(group), questions))
 

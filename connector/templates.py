@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from connector.data.records import Record
@@ -25,11 +25,18 @@ IGNORED = -100  # the label of a token without loss
 
 @dataclass(frozen=True)
 class Encoded:
-    """A sequence: `ids` [T], `labels` [T] (IGNORED where there is no loss), and where the image tokens go."""
+    """A sequence: `ids` [T], `labels` [T] (IGNORED where there is no loss), and where the image tokens go.
+
+    Several questions about the same thing make one sequence, in which none sees another: `turns` [T] says to which of
+    them, from 1, a token belongs, 0 being what all of them see, and `positions` [T] where it stands for its own
+    question. Both are empty where there is one question.
+    """
 
     ids: list[int]
     labels: list[int]
     image_slots: list[int]
+    turns: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,7 +78,7 @@ def fence(evidence: str | None) -> str:
     if evidence is None:
         return ""
     text = MARKER.sub(lambda found: found[0] + " ", evidence.replace(SLOT, " "))
-    return re.sub(r"\b(Response|Instruction|Input):", r"\1 :", text)
+    return re.sub(r"\b(Response|Instruction|Input)\s*[:\uff1a\ufe55]", r"\1 :", text, flags=re.I)
 
 
 def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
@@ -137,22 +144,52 @@ def encode(
 def encode_turns(
     tokenizer: PreTrainedTokenizerBase, records: Sequence[Record], stage: str, image_tokens: int
 ) -> Encoded:
-    """Several questions about one image as one conversation; the first shows the image, every answer carries loss.
+    """Several questions about one image in one sequence: the first shows the image, every answer carries loss.
 
-    With one record this is `encode`.
+    A question sees the image, not the other questions, which would give it away ("Where is the dog?" says that there is
+    one). With one record this is `encode`.
 
     Raises:
         TrainingError: as `encode`.
     """
     encoded = encode(tokenizer, records[0], stage, image_tokens)
+    if len(records) == 1:
+        return encoded
     ids, labels = list(encoded.ids), list(encoded.labels)
-    for record in records[1:]:
+    shown = encoded.image_slots[-1] + 1 if encoded.image_slots else labels.index(next(x for x in labels if x >= 0))
+    turns, positions = [0] * shown + [1] * (len(ids) - shown), list(range(len(ids)))
+    asked = _question_tokens(tokenizer, records[0], stage, image_tokens)
+    turns[asked.start : asked.stop] = [1] * len(asked)
+    for number, record in enumerate(records[1:], 2):
         between = tokenizer(_next_turn(tokenizer, record.question), add_special_tokens=False).input_ids
         answer = [*tokenizer(record.answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
         ids += between + answer
         labels += [IGNORED] * len(between) + answer
+        length = len(between) + len(answer)
+        turns += [number] * length
+        positions += range(shown, shown + length)
         check(tokenizer, Encoded(between + answer, [IGNORED] * len(between) + answer, []), record, record.answer, 0)
-    return Encoded(ids, labels, encoded.image_slots)
+    return Encoded(ids, labels, encoded.image_slots, turns, positions)
+
+
+def _question_tokens(tokenizer: PreTrainedTokenizerBase, record: Record, stage: str, image_tokens: int) -> range:
+    """Where the question stands in `encode`'s sequence: where it differs from that of two other questions."""
+    alone = [
+        prompt_ids(
+            tokenizer,
+            question,
+            evidence=record.evidence,
+            image_tokens=image_tokens if record.image else 0,
+            stage=stage if record.image else "instruct",
+            image=bool(record.image),
+        ).ids
+        for question in (record.question, "A", "B b b")
+    ]
+    first, length = alone[0], len(alone[0])
+    start = next((at for at, tokens in enumerate(zip(*alone, strict=False)) if len(set(tokens)) > 1), length)
+    backwards = zip(*(ids[::-1] for ids in alone), strict=False)
+    end = length - next((at for at, tokens in enumerate(backwards) if len(set(tokens)) > 1), 0)
+    return range(start, max(start, min(end, len(first))))
 
 
 def _next_turn(tokenizer: PreTrainedTokenizerBase, question: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_llm import KINDS, SMALL, make, stir
 
-from connector import build, encoders, model, parts
+from connector import build, encoders, model, parts, templates
+from connector.batches import pad
+from connector.data.records import Record
 from connector.llm import LanguageModel
 from connector.model import Batch, ConnectorModel
 from connector.stages import stage_config
@@ -342,3 +345,24 @@ def test_an_adapter_that_does_not_fit_changes_nothing() -> None:
     assert all(torch.equal(value, before[key]) for key, value in llm.model.state_dict().items()) and not llm.adapter
     merge_adapter(llm, fits, "x")
     assert not torch.equal(llm.model.state_dict()[name], before[name])
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral", "qwen2_moe"])
+def test_questions_in_one_sequence_do_not_see_each_other(family: str) -> None:
+    m = whole("mlp", tiny_llm.language_model(family))
+    words = m.llm.tokenizer
+    asked = [("What is it?", "a dog"), ("Where is the cat?", "left"), ("How many are there?", "3")]
+    records = [Record(str(at), question, said, "name", "a.png") for at, (question, said) in enumerate(asked)]
+    encoded = templates.encode_turns(words, records, "instruct", m.n_tokens)
+    batch = pad([encoded], ["a"], m.encoder.encode([picture()]), words.pad_token_id).input
+    second = torch.tensor([turn == 2 for turn in encoded.turns])
+    others = dataclasses.replace(batch, ids=torch.where(second, (batch.ids + 1) % 50, batch.ids))
+    with torch.inference_mode():
+        said, changed = m.hidden(batch)[0], m.hidden(others)[0]
+    assert torch.allclose(said[~second], changed[~second], atol=1e-5)
+    assert not torch.allclose(said[second], changed[second], atol=1e-2)
+    alone = templates.encode(words, records[0], "instruct", m.n_tokens)
+    with torch.inference_mode():
+        first = m.hidden(pad([alone], ["a"], batch.features, words.pad_token_id).input)[0]
+    assert torch.allclose(said[: len(alone)], first, atol=1e-5)
+    assert encoded.positions[encoded.turns.index(3)] == encoded.image_slots[-1] + 1
