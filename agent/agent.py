@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 import experts as registry
 from agent.answer import Answer, Question, Step
 from agent.cache import FindingsCache
+from agent.checking.check import supported
 from agent.clock import Bounds
 from agent.combine import NAMES, run
+from agent.fallback.calibration import policy_for
+from agent.fallback.policy import Policy
 from agent.llm import Endpoint, Speech, local_speech
+from agent.memory.recall import remembered, scope_of
+from agent.memory.store import open_memory
 from agent.traces import new_id, open_traces, recorded
 from experts.base import Expert
 from experts.config import Settings, load_settings
@@ -23,11 +28,16 @@ from experts.media import Audio, Image, Media, Video, open_media
 from experts.threads import cpu_threads
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from agent.routes import Route
     from agent.toolbox import Toolbox
     from connector.llm import LanguageModel
     from connector.model import ConnectorModel
 
 MOST_MEDIA, MOST_CHARACTERS = 8, 4000
+MOST_NAME = 200  # characters of a conversation's name
+LEAST_TOKENS = 512  # of what an endpoint's model may say where it makes plans and calls
 
 
 class Agent:
@@ -44,14 +54,16 @@ class Agent:
         *,
         experts: Mapping[str, Expert] | None = None,
         model: ConnectorModel | None = None,
+        policy: Policy | None = None,
         **flags: Any,
     ) -> None:
         """`flags` are fields of experts.config.Settings, e.g. `profile="hub"`.
 
         `experts` by name stand instead of the registered ones, `model` instead of the connector and language model that
-        the settings name.
+        the settings name, `policy` instead of the one that decides on route auto.
         """
         self.settings = settings or load_settings(**flags)
+        self.policy = policy or policy_for(self.settings, own_models=experts is not None or model is not None)
         self._given = experts
         self._kinds: dict[str, frozenset[str]] | None = None
         self._model = model
@@ -59,6 +71,7 @@ class Agent:
         self._endpoint = Endpoint(self.settings) if self.settings.profile == "server" else None
         self.cache = FindingsCache(self.settings, built_in=experts is None) if self.settings.cache_mb else None
         self.traces = open_traces(self.settings) if self.settings.traces_mb else None
+        self.memory = open_memory(self.settings) if self.settings.memory_mb else None
         self.untuned = ""  # why the language model speaks without the connector's adapter, where it should have one
         self._lock = threading.RLock()
         self._running: weakref.WeakSet[threading.Event] = weakref.WeakSet()
@@ -73,18 +86,33 @@ class Agent:
         audio: Any = None,
         video: Any = None,
         media: Any = None,
-        route: str = "auto",
+        route: str | Route = "auto",
+        conversation: str = "",
+        turn: int = 0,
+        check: bool | None = None,
     ) -> list[Answer]:
         """One Answer a route asked: two for `both`.
 
         Each medium is a path, bytes, a data URL, an array or an opened medium, or a list of them; `media` takes any.
-        Where a single route cannot answer its error is raised; `both` and `auto` tell it in an Answer with `error`.
+        `route` is a name, or a route itself, such as agent.orchestrator.route.Orchestrator(decides=True, model=...). Where a
+        single route cannot answer its error is raised; `both` and `auto` tell it in an Answer with `error`. `check`
+        has experts check each answer's claims (its `check`); None is as the settings say.
 
         Raises:
             InputError: the question, a medium or the route is not acceptable.
             DuetError: a model failed.
         """
-        steps = self.stream(question, image=image, audio=audio, video=video, media=media, route=route)
+        steps = self.stream(
+            question,
+            image=image,
+            audio=audio,
+            video=video,
+            media=media,
+            route=route,
+            conversation=conversation,
+            turn=turn,
+            check=check,
+        )
         return [step.answer for step in steps if step.answer is not None]
 
     def stream(
@@ -95,18 +123,26 @@ class Agent:
         audio: Any = None,
         video: Any = None,
         media: Any = None,
-        route: str = "auto",
+        route: str | Route = "auto",
         stop: threading.Event | None = None,
         most_tokens: int = 0,
+        conversation: str = "",
+        turn: int = 0,
+        check: bool | None = None,
     ) -> Iterator[Step]:
         """The Steps of `ask` as they happen; everything wrong with the input is raised before the first.
 
         Setting `stop`, or closing the iterator, ends this answer and no other. `most_tokens` above 0 makes answers
         shorter than the settings do.
+
+        Under a `conversation`, any name, what is found and answered is remembered, and questions that point back to its
+        earlier media are answered from that too. `turn`, from 1, replaces that turn and forgets those after it; 0 is
+        the next.
         """
-        if route not in NAMES:
+        if not callable(route) and route not in NAMES:
             raise UnknownNameError("route", str(route), NAMES)
         asked = self.question(question, image=image, audio=audio, video=video, media=media)
+        asked = dataclasses.replace(asked, conversation=_named(conversation), turn=turn)
         bounds = Bounds(
             longest_s=self.settings.answer_s,
             stop=stop or threading.Event(),
@@ -115,7 +151,11 @@ class Agent:
         )
         with self._lock:
             self._running.add(bounds.stop)
-        return recorded(run(asked, route, self, bounds), asked, route, bounds, self.traces)
+        name = route if isinstance(route, str) else getattr(route, "name", type(route).__name__)
+        checks = self.settings.check if check is None else check
+        steps = supported(run(asked, route, self, bounds), asked, self, bounds, check=checks)
+        steps = remembered(steps, asked, self.memory)
+        return recorded(steps, asked, name, bounds, self.traces)
 
     def question(
         self, text: str, *, image: Any = None, audio: Any = None, video: Any = None, media: Any = None
@@ -160,6 +200,10 @@ class Agent:
             free = (n for n in range(1, MOST_MEDIA + 1) if _numbered(medium.name, n) not in names)
             opened.append(dataclasses.replace(medium, name=_numbered(medium.name, next(free))))
         return tuple(opened)
+
+    def forget(self, conversation: str, from_turn: int = 1) -> int:
+        """Forget a conversation's turns from one on, and how many things that were."""
+        return self.memory.forget(scope_of(conversation), from_turn=from_turn) if self.memory else 0
 
     def stop(self) -> None:
         """Stop every answer that this agent is giving; what was said stays."""
@@ -236,12 +280,36 @@ class Agent:
         """What the trace calls the connector."""
         return Path(self.settings.connector).name or "none"
 
+    def chat(self, bounds: Bounds) -> BaseChatModel | None:
+        """The endpoint's chat model, for one question; None where the language model is a local one."""
+        if self._endpoint is None:
+            return None
+        return self._endpoint.agentic(bounds, bounds.longest(max(self.settings.max_new_tokens, LEAST_TOKENS)))
+
     def speech(self, question: str, evidence: str, bounds: Bounds) -> Speech:
         """The answer from evidence, of the local model or the endpoint's, about to be given."""
         longest = bounds.longest(self.settings.max_new_tokens)
         if self._endpoint is not None:
             return self._endpoint.speech(question, evidence, longest, bounds)
         return local_speech(self.llm(), question, evidence, longest, bounds)
+
+    def variant(self, **changes: Any) -> Agent:
+        """An agent that differs from this one in the fields `changes` of its settings alone.
+
+        The language model and the connector are this one's, loaded once.
+
+        Raises:
+            InputError: this agent's experts were given to it, so no settings choose them.
+            DuetError: the language model cannot be loaded.
+        """
+        if self._given is not None:
+            raise InputError("this agent's experts were given to it; settings do not choose others")
+        with self._lock:
+            if self._endpoint is None:
+                self.llm()
+            made = Agent(dataclasses.replace(self.settings, **changes), policy=self.policy)
+            made._llm, made._model, made.untuned = self._llm, self._model, self.untuned
+        return made
 
     def toolbox(self, **media: Any) -> Toolbox:
         """The experts and the connector as calls on these media (image=, audio=, video=, media=, as in `ask`)."""
@@ -284,6 +352,12 @@ class Agent:
         known = [path.parent.name for path in shipped.glob("*/config.json")]
         unknown = UnknownNameError("connector", Path(name).name, known)
         raise InputError(f"{unknown}; or a folder that `duet train` wrote")
+
+
+def _named(conversation: str) -> str:
+    if not isinstance(conversation, str) or len(conversation) > MOST_NAME:
+        raise InputError(f"a conversation's name must be a text of at most {MOST_NAME} characters; give it a short one")
+    return conversation
 
 
 def _numbered(name: str, number: int) -> str:

@@ -12,10 +12,12 @@ from experts.media import Media
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, about which media."""
+    """What is asked, about which media; and in which conversation, as which of its turns (from 1; 0: the next)."""
 
     text: str
     media: tuple[Media, ...] = ()
+    conversation: str = ""
+    turn: int = 0
 
     def of_kind(self, kind: str) -> tuple[Media, ...]:
         """The media of one kind: image, audio or video."""
@@ -35,8 +37,10 @@ class Step:
     """One thing that happened while a question was answered.
 
     `kind` is media (taken in), expert (looked; `findings`), encode and connect (the connector's two halves), evidence
-    (the text the model reads), token (a piece of the answer), llm (the model is done), fallback, note (worth knowing),
-    error, stop (asked to), or answer (the last; `answer`). `start_s` counts from the start of the question.
+    (the text the model reads), token (a piece of the answer), llm (the model is done), plan (the calls that a planner
+    wants), round (what a decision maker wants next), thought (on the way to an answer), fallback, check (of an answer
+    against findings), note (worth knowing), error, stop (asked to), or answer (the last; `answer`). `start_s` counts
+    from the start of the question.
     """
 
     kind: str
@@ -79,13 +83,68 @@ class Fallback:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """One thing that an answer claims, at characters [start, end) of its text, and what the experts found about it.
+
+    `kind` is object, absence, count, colour, position, text (quoted), number or name (said or written). `verdict` is
+    supported (findings hold it, at `findings` of the answer's), contradicted (they hold something else; `better` is
+    what to say instead, "" where only that it is not so) or unsupported (they hold neither).
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    thing: str = ""  # what it is about, as the answer or else the question calls it
+    value: str | int = ""  # the number, colour, place or text
+    verdict: str = "unsupported"
+    reason: str = ""
+    findings: tuple[int, ...] = ()
+    better: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        return values | {"findings": list(self.findings)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """An answer's claims against what the experts found; `corrected` is the answer set right, "" where it may stand.
+
+    The answer itself is never changed.
+    """
+
+    claims: tuple[Claim, ...] = ()
+    corrected: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"claims": [claim.to_dict() for claim in self.claims], "corrected": self.corrected}
+
+
+@dataclass(frozen=True)
+class Link:
+    """The sentence at characters [start, end) of an answer rests on the answer's finding number `finding`, from 0."""
+
+    start: int
+    end: int
+    finding: int
+
+    def to_dict(self, findings: tuple[Finding, ...]) -> dict[str, Any]:
+        """With where to look: the finding's box in pixels, its seconds, its medium."""
+        found = findings[self.finding]
+        where = {"expert": found.expert, "box": found.box, "span": found.span, "source": found.source}
+        return {"sentence": [self.start, self.end], "finding": self.finding, **where}
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a route said, on which evidence, at which cost.
 
     `confidence` in [0, 1] is the geometric mean of the probabilities that the model gave the answer's tokens: the same
     measure for every route, a measure of fluency as much as of truth. It is 0 where the model was never asked or does
     not tell. `error` is why the route could not answer, and then `text` says so; "" where it did. Under `trace_id` the
-    whole question is found among the recorded traces.
+    whole question is found among the recorded traces. `links` lead from sentences to findings; `check` is there where
+    the answer was checked.
     """
 
     route: str
@@ -97,6 +156,8 @@ class Answer:
     trace: tuple[Step, ...] = ()
     error: str = ""
     trace_id: str = ""
+    links: tuple[Link, ...] = ()
+    check: Check | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The contract of `duet ask --json`."""
@@ -107,6 +168,8 @@ class Answer:
             "seconds": round(self.seconds, 3),
             "fallback": self.fallback.to_dict() if self.fallback else None,
             "findings": [_finding(finding) for finding in self.findings],
+            "links": [link.to_dict(self.findings) for link in self.links],
+            "check": self.check.to_dict() if self.check else None,
             "trace": [step.to_dict() for step in self.trace],
         }
 

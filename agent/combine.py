@@ -5,26 +5,29 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.answer import Answer, Fallback, Question, Step
 from agent.clock import Bounds, Clock
-from agent.fallback import insufficient
+from agent.fallback.policy import HAND_OVER, STAY, asked, case_of, confidence_of, same_answer
 from agent.routes import ROUTES
 from experts.base import Finding
 from experts.errors import DuetError
 
 if TYPE_CHECKING:
     from agent.agent import Agent
+    from agent.routes import Route
 
 NAMES = (*ROUTES, "auto", "both")
 
 
-def run(question: Question, name: str, agent: Agent, bounds: Bounds) -> Iterator[Step]:
-    """The Steps of route `name`, one of NAMES. The time of a question begins with its first step."""
+def run(question: Question, name: str | Route, agent: Agent, bounds: Bounds) -> Iterator[Step]:
+    """The Steps of route `name`, one of NAMES or itself a route. A question's time begins with its first step."""
     bounds = dataclasses.replace(bounds, begun=time.perf_counter())
-    if name == "both":
+    if not isinstance(name, str):
+        yield from name(question, agent, bounds)
+    elif name == "both":
         for each in ROUTES:
             yield from guarded(question, each, agent, bounds)
     elif name == "auto":
@@ -55,22 +58,37 @@ def guarded(question: Question, name: str, agent: Agent, bounds: Bounds) -> Iter
 
 
 def auto(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
-    """Experts first; the connector where their findings do not suffice, with the reason."""
+    """Experts first; then the agent's policy says whether the connector is asked, whose answer stands, and why."""
     first = yield from _but_answer(guarded(question, "experts", agent, bounds))
-    reason = insufficient(question, first)
-    if not reason:
-        yield _last(first, bounds)
+    case, policy = case_of(question, first), agent.policy
+    decision = asked(lambda: policy.decide(case))
+    if decision.action == STAY:
+        yield from _staying(first, first.seconds, first.trace, decision.reason, bounds)
         return
     clock = Clock("connector", bounds)
-    yield clock.step("fallback", "connector", text=reason)
+    yield clock.step("fallback", "connector", text=decision.reason)
     second = yield from _but_answer(guarded(question, "connector", agent, bounds))
     seconds, trace = first.seconds + second.seconds, (*first.trace, *clock.steps, *second.trace)
-    if second.error:  # the experts' answer is better than none
-        yield _last(dataclasses.replace(first, seconds=seconds, trace=trace), bounds)
+    if second.error:
+        reason = "the connector could not answer, and the experts' answer is better than none"
+        yield from _staying(first, seconds, trace, reason, bounds)
         return
-    fallback = Fallback("experts", "connector", reason)
+    if decision.action != HAND_OVER:
+        agree = same_answer(first.text, second.text)
+        decision = asked(lambda: policy.settle(case, confidence_of(second), agree))
+    if decision.action != HAND_OVER:
+        yield from _staying(first, seconds, trace, decision.reason, bounds)
+        return
+    fallback = Fallback("experts", "connector", decision.reason)
     second = dataclasses.replace(second, seconds=seconds, findings=first.findings, fallback=fallback, trace=trace)
     yield _last(second, bounds)
+
+
+def _staying(answer: Answer, seconds: float, trace: Sequence[Step], reason: str, bounds: Bounds) -> Iterator[Step]:
+    """A note why the experts' answer stands, and the answer."""
+    clock = Clock("experts", bounds)
+    yield clock.step("note", "auto", text=reason)
+    yield _last(dataclasses.replace(answer, seconds=seconds, trace=(*trace, *clock.steps)), bounds)
 
 
 def _but_answer(steps: Iterator[Step]) -> Generator[Step, None, Answer]:

@@ -8,17 +8,20 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.clock import Bounds
+from agent.looking import within
 from connector import templates
 from connector.llm import Token
 from experts.config import Settings
-from experts.errors import ConfigError, DuetError, ModelError
+from experts.errors import ConfigError, DuetError, InputError, ModelError
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
     from connector.llm import LanguageModel
 
 KEY = "DUET_ENDPOINT_KEY"  # not OPENAI_API_KEY: that one must not go to whatever address is configured here
@@ -105,42 +108,38 @@ class Endpoint:
             **more,
         )
 
+    def agentic(self, bounds: Bounds, max_new_tokens: int) -> BaseChatModel:
+        """The model for calls of tools, which come without logprobs.
+
+        Raises:
+            ModelError: the endpoint does not say in time which model it serves.
+        """
+        named = within(self.name, bounds.until, bounds.stop)
+        if named is None:
+            raise _late(bounds)
+        named.result()
+        chat: BaseChatModel = self.chat(bounds, max_new_tokens).model_copy(update={"logprobs": None})
+        return chat
+
     def speech(self, question: str, evidence: str, max_new_tokens: int, bounds: Bounds) -> Speech:
         """The endpoint's answer from evidence, to the same turns that a local model reads."""
         turns = templates.messages(question, evidence=evidence)
-        return Speech(self.name(), "", 0, self._stream(turns, max_new_tokens, bounds))
+        named = within(self.name, bounds.until, bounds.stop)  # it may have to ask the endpoint
+        if named is None and not bounds.stop.is_set():
+            raise _late(bounds)
+        return Speech(named.result() if named else "endpoint", "", 0, self._stream(turns, max_new_tokens, bounds))
 
     def _stream(self, turns: list[dict[str, str]], max_new_tokens: int, bounds: Bounds) -> Iterator[Token]:
         """Tokens as they come; stopping, or closing the iterator, closes the connection and so ends the work there."""
         import httpx
 
-        pieces: queue.Queue[Token | DuetError | None] = queue.Queue()
         client = httpx.Client()
 
-        def work() -> None:
-            try:
-                self._read(client, turns, max_new_tokens, bounds, pieces)
-                pieces.put(None)
-            except Exception as error:  # the boundary to two HTTP libraries: handed to the reader below
-                pieces.put(error if isinstance(error, DuetError) else _failure(error, self._model))
+        def read(pieces: queue.Queue) -> None:
+            self._read(client, turns, max_new_tokens, bounds, pieces)
 
-        threading.Thread(target=work, name="duet-endpoint", daemon=True).start()
         try:
-            while not bounds.stop.is_set():
-                try:
-                    piece = pieces.get(timeout=0.05)
-                except queue.Empty:
-                    if time.perf_counter() > bounds.until:
-                        raise ModelError(
-                            f"the endpoint gave no answer within {bounds.longest_s:.0f} s; "
-                            "raise answer_s or use a faster model"
-                        ) from None
-                    continue
-                if piece is None:
-                    return
-                if isinstance(piece, DuetError):
-                    raise piece
-                yield piece
+            yield from _piped(read, lambda error: _failure(error, self._model), bounds)
         finally:
             client.close()
 
@@ -158,6 +157,103 @@ class Endpoint:
             ended = _relay(self.chat(bounds, max_new_tokens, http_client=client).stream(turns), pieces)
         if not ended:
             raise ModelError("the endpoint broke off in the middle of its answer; ask again")
+
+
+def open_chat(model: str, base_url: str = "") -> BaseChatModel:
+    """A chat model by LangChain's name for it, such as "openai:gpt-5" or "ollama:qwen3", at `base_url` if given.
+
+    Raises:
+        InputError: there is no such provider, its package is not installed, or it lacks its key.
+    """
+    from langchain.chat_models import init_chat_model
+
+    own: dict[str, Any] = (
+        {"base_url": base_url, "api_key": _key()} if base_url else {}
+    )  # no other key goes to such an address
+    try:
+        chat: BaseChatModel = init_chat_model(model, temperature=0, **own)
+    except Exception as error:  # each provider's package raises its own
+        raise InputError(
+            f"the chat model {model!r} cannot be opened ({_plain(f'{type(error).__name__}: {error}')}); accepted: "
+            "PROVIDER:MODEL of an installed LangChain package, such as openai:NAME with --base-url http://HOST:PORT/v1"
+        ) from None
+    return chat
+
+
+def chat_name(chat: Any) -> str:
+    """What the trace calls a chat model."""
+    return str(getattr(chat, "model_name", "") or getattr(chat, "model", "") or chat._llm_type)
+
+
+def chat_speech(chat: BaseChatModel, turns: Sequence[Any], bounds: Bounds) -> Speech:
+    """What any chat model says after `turns` (LangChain messages, or dicts of role and content)."""
+    over = threading.Event()
+
+    def read(pieces: queue.Queue) -> None:
+        chunks = chat.stream(list(turns))
+        ended = _relay((chunk for chunk in chunks if not over.is_set()), pieces)
+        if not ended and not over.is_set() and tells_its_end(chat):
+            raise ModelError("the endpoint broke off in the middle of its answer; ask again")
+
+    def tokens() -> Iterator[Token]:
+        try:
+            yield from _piped(read, lambda error: chat_failure(error, chat), bounds)
+        finally:
+            over.set()
+
+    return Speech(chat_name(chat), "", 0, tokens())
+
+
+def tells_its_end(chat: Any) -> bool:
+    """Whether a complete answer of this model always says why it ended, so that one without a reason was cut."""
+    from langchain_openai.chat_models.base import BaseChatOpenAI
+
+    return isinstance(chat, BaseChatOpenAI)
+
+
+def chat_failure(error: BaseException, chat: Any) -> DuetError:
+    """What went wrong with a chat model, in a line."""
+    import openai
+
+    if isinstance(error, DuetError):
+        return error
+    if isinstance(error, openai.OpenAIError):
+        return _failure(error, chat_name(chat))
+    return ModelError(f"the chat model '{chat_name(chat)}' failed: {_plain(f'{type(error).__name__}: {error}')}")
+
+
+def _piped(
+    read: Callable[[queue.Queue], None], failure: Callable[[Exception], DuetError], bounds: Bounds
+) -> Iterator[Token]:
+    """The Tokens that `read` puts into a queue on a thread of its own, so that no silence outlasts the bounds."""
+    pieces: queue.Queue[Token | DuetError | None] = queue.Queue()
+
+    def work() -> None:
+        try:
+            read(pieces)
+            pieces.put(None)
+        except Exception as error:  # the boundary to other people's libraries: handed to the reader below
+            pieces.put(error if isinstance(error, DuetError) else failure(error))
+
+    threading.Thread(target=work, name="duet-endpoint", daemon=True).start()
+    while not bounds.stop.is_set():
+        try:
+            piece = pieces.get(timeout=0.05)
+        except queue.Empty:
+            if time.perf_counter() > bounds.until:
+                raise _late(bounds) from None
+            continue
+        if piece is None:
+            return
+        if isinstance(piece, DuetError):
+            raise piece
+        yield piece
+
+
+def _late(bounds: Bounds) -> ModelError:
+    return ModelError(
+        f"the endpoint gave no answer within {bounds.longest_s:.0f} s; raise answer_s or use a faster model"
+    )
 
 
 def _relay(chunks: Iterator[Any], pieces: queue.Queue) -> bool:

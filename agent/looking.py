@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from experts.base import Expert
     from experts.media import Media
 
+MOST_FINDINGS, LONGEST_TEXT, LONGEST_JSON = 2000, 10_000, 200_000  # of an expert, of a finding's text, of a finding
+FOLDERS = re.compile(
+    r"(?<![\w.:/])(?:[A-Za-z]:)?(?:[\\/][\w.@+ -]+)*[\\/](?=[\w.@+-]+)"
+)  # of a path: its file's name stays
 AT_ONCE = 2  # experts beside each other; each computes on several cores itself
 
 
@@ -43,12 +49,19 @@ def look(expert: Expert, medium: Media) -> tuple[Finding, ...]:
         found = expert(medium)
     except DuetError:
         raise
-    except Exception as error:  # experts may be anybody's code and raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    except (Exception, SystemExit) as error:  # experts may be anybody's code and raise anything
+        said = str(error.strerror if isinstance(error, OSError) and error.strerror else error)[:10_000]
+        reason = FOLDERS.sub("", " ".join(f"{type(error).__name__}: {said}".split()))[:200]
         raise ExpertError(f"expert '{expert.name}' failed on '{medium.name}': {reason}") from error
-    if not isinstance(found, list | tuple) or not all(isinstance(f, Finding) and _sound(f) for f in found):
+    if not isinstance(found, list | tuple) or not all(isinstance(f, Finding) for f in found[:MOST_FINDINGS]):
         raise ExpertError(f"expert '{expert.name}' returned something that is not a list of findings")
-    return tuple(found)
+    kept = tuple(_cut(finding) for finding in found[:MOST_FINDINGS])
+    if not all(_sound(finding) for finding in kept):
+        raise ExpertError(f"expert '{expert.name}' returned something that is not a list of findings")
+    if len(found) > len(kept):  # told as a failure, since what was left out may be what is asked about
+        told = {"error": f"it returned {len(found)} findings, of which the first {len(kept)} are kept"}
+        kept += (Finding(expert.name, "", 0.0, source=medium.name, extra=told),)
+    return kept
 
 
 def failures(findings: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], tuple[str, ...], tuple[str, ...]]:
@@ -96,6 +109,12 @@ class Desk:
         return self.begin(call)
 
 
+def within(call: Callable[[], Any], until: float, stop: threading.Event) -> Future[Any] | None:
+    """What became of `call`; None where it was not done before `until` and `stop`, and was left behind."""
+    future = Desk(1).begin(call)
+    return future if wait(future, until, stop) else None
+
+
 def wait(future: Future[Any], until: float, stop: threading.Event) -> bool:
     """Whether `future` is done before `until` (perf_counter) and before `stop` is set; else it is cancelled."""
     from concurrent.futures import wait as wait_for
@@ -109,10 +128,27 @@ def wait(future: Future[Any], until: float, stop: threading.Event) -> bool:
     return True
 
 
+def _cut(finding: Finding) -> Finding:
+    """A finding whose text is not endless."""
+    if not isinstance(finding.text, str) or len(finding.text) <= LONGEST_TEXT:
+        return finding
+    text = f"{finding.text[:LONGEST_TEXT]} ... (cut: it had {len(finding.text)} characters)"
+    return dataclasses.replace(finding, text=text)
+
+
 def _sound(finding: Finding) -> bool:
-    """Whether a finding keeps the contract: text, a score, JSON-ready."""
+    """Whether a finding keeps the contract: text, a score, a box of four and a span of two numbers, JSON-ready."""
     try:
-        json.dumps(finding.to_dict(), allow_nan=False)
-    except (TypeError, ValueError):
+        size = len(json.dumps(finding.to_dict(), allow_nan=False))
+        finding.text.encode()  # half of a character is none
+        numbers = [finding.score, *(finding.box or ()), *(finding.span or ())]
+        shapes = (len(finding.box or "1234"), len(finding.span or "12"))
+    except (AttributeError, TypeError, ValueError):
         return False
-    return isinstance(finding.text, str) and math.isfinite(finding.score)
+    return (
+        size <= LONGEST_JSON
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        and shapes == (4, 2)
+        and isinstance(finding.text, str)
+        and isinstance(finding.extra, dict)
+    )

@@ -136,14 +136,15 @@ def run_plan(plan: Any, toolbox: Toolbox, *, stop: threading.Event | None = None
         InputError: the plan is wrong; nothing was run.
     """
     order = check_plan(plan, toolbox)
-    done = {result.call.id: result for result in _run(order, toolbox, stop or threading.Event())}
+    bounds = Bounds(longest_s=toolbox.agent.settings.answer_s, stop=stop or threading.Event())
+    done = {result.call.id: result for result in carry_out(order, toolbox, bounds)}
     steps = plan["steps"] if isinstance(plan, dict) else plan
     return [done[step["id"]] for step in steps]
 
 
-def _run(calls: Sequence[Call], toolbox: Toolbox, stop: threading.Event) -> Iterator[Done]:
-    bounds = Bounds(longest_s=toolbox.agent.settings.answer_s, stop=stop)
-    desk = Desk()
+def carry_out(calls: Sequence[Call], toolbox: Toolbox, bounds: Bounds) -> Iterator[Done]:
+    """Run the steps of a plan that `check_plan` gave; each one's Done as it comes about."""
+    desk, stop = Desk(), bounds.stop
     todo = list(calls)
     done: dict[str, Done] = {}
     running: dict[Future[Any], tuple[Call, float]] = {}

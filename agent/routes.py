@@ -18,9 +18,10 @@ from agent.answer import Question, Step
 from agent.clock import Bounds, Clock
 from agent.llm import Speech
 from agent.looking import Desk, failures, wait
+from agent.memory.recall import choose
 from experts.base import Finding
 from experts.errors import ModelError
-from experts.evidence import asked_thing, clean, compose_evidence
+from experts.evidence import asked_thing, compose_evidence, quoted
 from experts.kinds import matches
 from experts.media import Image, Media, Video
 
@@ -100,8 +101,13 @@ def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
         yield clock.finish(text, error=text)
         return
     begun = time.perf_counter()
-    evidence = _evidence(question, findings, failed, captions=own)
-    yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=_cited(found, question.text))
+    read = choose(question, findings, agent.memory, bounds)
+    for text, data in read.notes:
+        yield clock.step("note", "memory", since=begun, text=text, data=data)
+    evidence = "\n".join([_evidence(question, read.findings, failed, captions=own), *read.lines])
+    named = _cited(found, question.text)
+    cited = (*named, *(finding for finding in read.cited if finding not in named))
+    yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited)
     begun = time.perf_counter()
     speech = agent.speech(question.text, evidence, bounds)
     if agent.untuned:
@@ -235,7 +241,7 @@ def _evidence(
         text = compose_evidence(findings[medium.name], question.text, sizes, failed[medium.name])
         if captions:
             text = "\n".join(
-                [*(f"Caption: {clean(f.text)}" for f in findings[medium.name] if f.expert == "caption"), text]
+                [*(f"Caption: {quoted(f.text)}" for f in findings[medium.name] if f.expert == "caption"), text]
             )
         parts.append(text if len(question.media) == 1 else f"{name}: {text}")
     return "\n".join(parts)

@@ -5,6 +5,7 @@ Not named tools.py, because the package offers a function `agent.tools` and a mo
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agent.answer import Question
 from agent.clock import Bounds
+from agent.combine import guarded
 from agent.looking import failures, look
-from agent.routes import ROUTES
 from experts.base import Finding
 from experts.errors import DuetError, ExpertError, InputError, ModelError, UnknownNameError
 from experts.evidence import compose_evidence
@@ -44,6 +45,7 @@ class Toolbox:
 
     def __init__(self, agent: Agent, media: Mapping[str, Media]) -> None:
         self.agent, self.media = agent, dict(media)
+        self._schemas: dict[str, type[BaseModel]] = {}  # making one takes longer than many an expert
 
     def kinds(self) -> dict[str, frozenset[str]]:
         """The tools by name, and the kinds of media each takes."""
@@ -96,16 +98,19 @@ class Toolbox:
             text = told(findings, medium, names)
         return Result(text[:LONGEST_TEXT], tuple(findings), time.perf_counter() - begun)
 
-    def langchain(self) -> list[StructuredTool]:
-        """The tools for LangChain: text as content, the findings as artifact; a failure is told to the model."""
+    def langchain(self, call: Callable[[str, Mapping[str, Any]], Result] | None = None) -> list[StructuredTool]:
+        """The tools for LangChain: text as content, the findings as artifact; a failure is told to the model.
+
+        `call` makes the calls instead of this toolbox's own.
+        """
         from langchain_core.tools import StructuredTool, ToolException
 
         def function(name: str) -> Callable[..., tuple[str, list[Finding]]]:
             def run(**args: Any) -> tuple[str, list[Finding]]:
                 try:
-                    result = self.call(name, args)
+                    result = (call or self.call)(name, args)
                 except DuetError as error:
-                    raise ToolException(str(error)) from error
+                    raise ToolException(self.nameless(str(error))) from error
                 return result.text, list(result.findings)
 
             return run
@@ -127,31 +132,42 @@ class Toolbox:
     def _ask_connector(self, question: str, medium: Media, bounds: Bounds | None) -> tuple[str, tuple[Finding, ...]]:
         bounds = bounds or Bounds(longest_s=self.agent.settings.answer_s)
         answer = None
-        for step in ROUTES[CONNECTOR](Question(question, (medium,)), self.agent, bounds):
+        for step in guarded(Question(question, (medium,)), CONNECTOR, self.agent, bounds):
             answer = step.answer or answer
         assert answer is not None, "a route ends in an answer"
         if answer.error:
             raise ModelError(answer.error)
         return answer.text, (Finding(CONNECTOR, answer.text, round(answer.confidence, 4), source=medium.name),)
 
-    def _ids(self, name: str) -> tuple[str, ...]:
-        """The media that a tool takes."""
+    def nameless(self, reason: str) -> str:
+        """A failure for a language model: media under their ids, since a file's name may be anybody's words."""
+        from connector.templates import fence
+
+        for name, medium in sorted(self.media.items(), key=lambda item: -len(item[1].name)):
+            reason = re.sub(rf"'{re.escape(medium.name)}'|(?<!\w){re.escape(medium.name)}(?!\w)", name, reason)
+        return fence(reason)
+
+    def ids(self, name: str) -> tuple[str, ...]:
+        """The ids of the media that a tool takes."""
         kinds = self.kinds()[name]
         return tuple(key for key, medium in self.media.items() if medium.kind in kinds)
 
     def _schema(self, name: str) -> type[BaseModel]:
         """The arguments of a tool, as a pydantic model."""
+        if name in self._schemas:
+            return self._schemas[name]
         from pydantic import ConfigDict, Field, create_model
 
-        ids = self._ids(name)
+        ids = self.ids(name)
         id_type: Any = Literal[ids] if ids else Literal["(no medium)"]
         fields: dict[str, Any] = {"media": (id_type, Field(description="Which medium, by its id."))}
         if name == CONNECTOR:
             fields["question"] = (str, Field(min_length=1, max_length=LONGEST_TEXT, description="What to find out."))
-        return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+        self._schemas[name] = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+        return self._schemas[name]
 
     def _accepted(self, name: str) -> str:
-        ids = self._ids(name)
+        ids = self.ids(name)
         kinds = " or ".join(sorted(self.kinds()[name]))
         media = f"media = {' | '.join(ids)}" if ids else f"media = the id of an opened {kinds} (none was given)"
         return media + (f", question = 1 to {LONGEST_TEXT} characters" if name == CONNECTOR else "")
@@ -173,11 +189,11 @@ class Toolbox:
 def told(findings: tuple[Finding, ...], medium: Media, failed: tuple[str, ...] = ()) -> str:
     """Findings in one medium as text for a language model: data, with what could pose as more than that broken up."""
     from connector.templates import fence
-    from experts.evidence import clean
+    from experts.evidence import quoted
 
     picture = medium.frames[0] if isinstance(medium, Video) and medium.frames else medium
     sizes = {medium.name: (picture.width, picture.height)} if isinstance(picture, Image) else {}
-    captions = [f"Caption: {clean(f.text)}" for f in findings if f.expert == "caption"]
+    captions = [f"Caption: {quoted(f.text)}" for f in findings if f.expert == "caption"]
     others = [finding for finding in findings if finding.expert != "caption"]
     text = compose_evidence(others, "", sizes, failed) if others or failed or not captions else ""
     return fence("\n".join(part for part in [*captions, text] if part))

@@ -15,7 +15,7 @@ from experts.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T", "Limits", "Settings")
 MIB = 1 << 20
-MAY_BE_ZERO = ("threads", "cache_mb", "traces_mb")
+MAY_BE_ZERO = ("threads", "cache_mb", "traces_mb", "memory_mb")
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,13 @@ class Settings:
     connector: str = "embedded"  # weights name or a directory written by ConnectorModel.save
     endpoint: str = ""  # base URL of an OpenAI-compatible server (profile server)
     endpoint_model: str = ""  # model id at that endpoint
+    policy: str = ""  # file of `duet calibrate` by which route auto decides; "" = the shipped one
     max_new_tokens: int = 48  # longest answer
     answer_s: float = 120.0  # longest time a question may take
+    check: bool = False  # have experts check the claims of every answer
     cache_mb: int = 64  # of findings kept on disk, so that no expert looks at the same thing twice; 0 = none
     traces_mb: int = 64  # of traces kept on disk, the oldest go first; 0 = none
+    memory_mb: int = 128  # of turns and long media kept on disk to be searched, the least used go first; 0 = none
     limits: Limits = field(default_factory=Limits)
 
 
@@ -114,6 +117,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _parse(text: str, kind: type) -> Any:
+    if kind is bool:
+        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
     if kind in (int, float):
         try:
             return kind(text)
@@ -136,9 +141,9 @@ def _build(cls: type[T], values: Any, prefix: str, faults: list[str]) -> T:
             value = float(value)
         if kind is None:
             faults.append(f"unknown setting '{prefix}{key}' (known: {', '.join(hints)})")
-        elif not isinstance(value, kind) or isinstance(value, bool):
+        elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             faults.append(f"'{prefix}{key}' must be {kind.__name__}, not {value!r}")
-        elif isinstance(value, int | float) and not _in_range(key, value):
+        elif kind is not bool and isinstance(value, int | float) and not _in_range(key, value):
             faults.append(f"'{prefix}{key}' must be {'0 or more' if key in MAY_BE_ZERO else 'above 0'}, not {value!r}")
         else:
             fits[key] = value

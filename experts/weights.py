@@ -206,6 +206,11 @@ def resolve_or_path(name: str, progress: Progress | None = None) -> Path:
     return resolve(name, progress)
 
 
+def is_here(name: str) -> bool:
+    """Whether all files of row `name` are here and right, so that `resolve` would fetch nothing."""
+    return not _examine(name)
+
+
 def verify(name: str) -> None:
     """Read and hash every file of row `name`.
 

@@ -44,7 +44,7 @@ def test_plug_in_expert_is_asked_about_the_media_it_takes() -> None:
     agent, llm = make_agent([FakeExpert("bird", found("bird", "a wren sings"), kinds=["audio"])])
     answer = agent.ask("Which bird?", audio=sound(), image=image(), route="experts")[0]
     assert [finding.text for finding in answer.findings] == ["a wren sings"]
-    assert "bird: a wren sings." in llm.prompts[0]
+    assert 'bird: "a wren sings".' in llm.prompts[0]
 
 
 def test_experts_route_streams_what_it_does_and_the_answer_carries_it_all() -> None:

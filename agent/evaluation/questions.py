@@ -12,26 +12,22 @@ from typing import Any
 
 from agent.evaluation.benchmarks import Benchmark
 from agent.evaluation.parsers import COLOUR_WORDS, NUMBER_WORDS, SHAPE_WORDS
-from connector.data.records import KINDS, Record
+from agent.fallback.asking import kind_of
+from connector.data.records import KINDS, MEDIA, Record
 from experts.errors import InputError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".aiff", ".aif")
+FILMS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ogv")
+SUFFIXES = {"image": IMAGES, "audio": SOUNDS, "video": FILMS}
 MOST_QUESTIONS = 10_000
-USUAL_QUESTION = "What is in the picture?", "What is said?"  # of a folder's medium that has no question beside it
-COLUMNS = ("question", "image", "audio", "answer", "kind", "id", "accept", "category")
-WORDS = (  # of a question -> its kind, the first that fits
-    (r"\bhow many\b|\bcount\b|\bnumber of\b", "count"),
-    (r"\bwhat colou?r\b|\bwhich colou?r\b", "colour"),
-    (r"\bwhat shape\b|\bwhich shape\b", "shape"),
-    (r"\bwhere\b|\bwhich (?:side|corner|part)\b", "position"),
-    (r"\b(?:said|say|says|speak|speaker|hear|heard|spoken|voice|talk|announce)\w*\b.*", "speech"),
-    (r"\b(?:read|written|write|text|sign|label|title|spell)\w*\b", "text"),
-    (r"\b(?:describe|description|caption)\b|what is (?:in|on|happening)\b|what can you see", "caption"),
-    (r"\bleft of\b|\bright of\b|\babove\b|\bbelow\b|\bnext to\b|\bbetween\b", "relation"),
-    (r"\b(?:bigger|larger|smaller|biggest|largest|smallest|size)\b", "size"),
-    (r"^(?:is|are|does|do|can|has|have|was|were)\b", "existence"),
-)
+USUAL_QUESTION = {  # of a folder's medium that has no question beside it
+    "image": "What is in the picture?",
+    "audio": "What is said?",
+    "video": "What is in the video?",
+}
+COLUMNS = ("question", *MEDIA, "answer", "kind", "id", "accept", "category")
+HEARD = re.compile(r"\b(?:said|speak|spoke|hear|voice|talk|announce)", re.I)  # of a film: a question about its sound
 
 
 @dataclass(frozen=True)
@@ -56,20 +52,16 @@ def guess_kind(question: str, answer: str = "", *, heard: bool = False) -> str:
     for table, kind in ((COLOUR_WORDS, "colour"), (SHAPE_WORDS, "shape")):
         if right in table:
             return kind
-    for pattern, kind in WORDS:
-        if re.search(pattern, text):
-            if kind == "caption" and right:
-                break  # something is there to compare: a name
-            if kind in ("speech", "text"):
-                return "speech" if heard else "text"
-            return kind
-    return "speech" if heard else "name"
+    kind = kind_of(text, heard=heard)
+    if kind == "caption" and right:  # something is there to compare: a name
+        return "speech" if heard else "name"
+    return kind
 
 
 def load_questions(source: Path, *, name: str = "") -> Questions:
     """The questions of FILE.jsonl, FILE.csv or a folder.
 
-    Lines have question, image or audio (paths beside the file), and perhaps answer, kind, id, accept, category.
+    Lines have question, image, audio or video (a path beside the file), and perhaps answer, kind, id, accept, category.
     A folder is questions.jsonl or questions.csv with media; without either, every medium in it is asked the question of
     the text file of its name, the first line the question and the second the answer, or what is in it.
 
@@ -101,7 +93,9 @@ def load_questions(source: Path, *, name: str = "") -> Questions:
             raise InputError(f"'{source.name}' has more than {MOST_QUESTIONS} questions; split it")
     if not records:
         shown = f" ({'; '.join(refused[:3])})" if refused else ""
-        raise InputError(f"nothing in '{source.name}' can be asked{shown}; needed: question and image or audio a line")
+        raise InputError(
+            f"nothing in '{source.name}' can be asked{shown}; needed: question and image, audio or video a line"
+        )
     return Questions(Benchmark(name or source.stem, tuple(records), folder), tuple(refused))
 
 
@@ -133,18 +127,14 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _folder(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in sorted(folder.iterdir()):
-        suffix = file.suffix.lower()
-        if not file.is_file() or suffix not in IMAGES + SOUNDS:
+        kind = next((kind for kind, suffixes in SUFFIXES.items() if file.suffix.lower() in suffixes), "")
+        if not file.is_file() or not kind:
             continue
-        heard = suffix in SOUNDS
         beside = file.with_suffix(".txt")
         said = beside.read_text(encoding="utf-8", errors="replace").splitlines() if beside.is_file() else []
-        question = said[0].strip() if said and said[0].strip() else USUAL_QUESTION[heard]
+        question = said[0].strip() if said and said[0].strip() else USUAL_QUESTION[kind]
         answer = said[1].strip() if len(said) > 1 else ""
-        yield (
-            file.name,
-            {"id": file.name, "question": question, "answer": answer, "audio" if heard else "image": file.name},
-        )
+        yield file.name, {"id": file.name, "question": question, "answer": answer, kind: file.name}
 
 
 def _record(values: dict[str, Any], folder: Path, place: str) -> Record:
@@ -152,13 +142,12 @@ def _record(values: dict[str, Any], folder: Path, place: str) -> Record:
     if "error" in values:
         raise ValueError(values["error"])
     texts = {key: str(values.get(key) or "").strip() for key in COLUMNS if key != "accept"}
-    if values.get("video"):
-        raise ValueError("a video cannot be asked in a batch; ask about it in the chat")
     if not texts["question"]:
         raise ValueError("'question' is missing or empty")
-    if bool(texts["image"]) == bool(texts["audio"]):
-        raise ValueError("needed: either 'image' or 'audio'")
-    medium = texts["image"] or texts["audio"]
+    named = [kind for kind in MEDIA if texts[kind]]
+    if len(named) != 1:
+        raise ValueError(f"needed: one of 'image', 'audio' and 'video', not {len(named)} of them")
+    medium = texts[named[0]]
     root = folder.resolve()
     beside = [name for name in (medium, Path(medium).name) if _is_within(root, name)]  # uploads have lost their folders
     if not beside:
@@ -168,7 +157,8 @@ def _record(values: dict[str, Any], folder: Path, place: str) -> Record:
         accept = [part.strip() for part in accept.split("|")]
     if not isinstance(accept, list) or not all(isinstance(part, str) for part in accept):
         raise ValueError("'accept' is not a list of texts")
-    kind = texts["kind"] or guess_kind(texts["question"], texts["answer"], heard=bool(texts["audio"]))
+    heard = bool(texts["audio"] or (texts["video"] and HEARD.search(texts["question"])))
+    kind = texts["kind"] or guess_kind(texts["question"], texts["answer"], heard=heard)
     if kind not in KINDS:
         raise ValueError(f"kind '{kind[:40]}' is none of {', '.join(KINDS)}")
     return Record(
@@ -177,9 +167,10 @@ def _record(values: dict[str, Any], folder: Path, place: str) -> Record:
         answer=texts["answer"],
         kind=kind,
         image=beside[0] if texts["image"] else None,
-        audio=beside[0] if texts["audio"] else None,
         accept=tuple(part for part in accept if part),
         category=texts["category"],
+        audio=beside[0] if texts["audio"] else None,
+        video=beside[0] if texts["video"] else None,
     )
 
 

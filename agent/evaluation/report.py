@@ -42,6 +42,7 @@ def _route(rows: Sequence[Row], benchmark: Benchmark) -> dict[str, Any]:
             metrics.calibration_error([r.confidence for r in judged], [bool(r.correct) for r in judged])
         ),
         "fallbacks": _rounded(metrics.share(bool(row.fallback) for row in rows).value),
+        "consulted": _rounded(metrics.share(row.consulted for row in rows).value),
     }
     names = [row for row in rows if row.kind == "name" and row.category]
     if names:
@@ -189,6 +190,8 @@ def _cells(kind: str, figures: dict[str, Any]) -> list[str]:
 
 def _notes(values: dict[str, Any]) -> list[tuple[str, str]]:
     notes = [("calibration error of the confidence", f"{values['calibration_error']:.3f}")]
+    if values["consulted"]:
+        notes.append(("asked the connector too", f"{values['consulted']:.1%}"))
     if values["fallbacks"]:
         notes.append(("fell back to the connector", f"{values['fallbacks']:.1%}"))
     if "name_by_category" in values:

@@ -6,17 +6,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.evaluation import parsers
 from agent.evaluation.batched import Asked, Batcher, ask_one
 from agent.evaluation.benchmarks import Benchmark
+from agent.fallback.asking import coverage, kind_of
+from agent.fallback.policy import failed_experts
 from experts.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from agent.agent import Agent
+    from agent.answer import Answer
     from connector.data.records import Record
 
 ROUTES: dict[str, tuple[str, ...]] = {
@@ -55,6 +58,11 @@ class Row:
     error: str = ""
     error_rate: float | None = None  # word error rate of a transcription
     evidence: str = ""  # the text of the experts' findings that the answer was given from
+    coverage: str = (
+        ""  # how the findings cover the question (agent.fallback.asking.COVERAGE); "" where no expert looked
+    )
+    failed: str = ""  # the experts that failed, joined by ", "
+    consulted: bool = False  # route auto: the connector was asked, whoever's answer stands
 
     def to_json(self) -> str:
         """One line."""
@@ -133,6 +141,9 @@ def models(agent: Agent, route: str) -> dict[str, Any]:
         named |= {"llm": agent.llm().name, "adapter": agent.llm().adapter}
     if route != "experts" and s.profile != "server":
         named["connector"] = _fingerprint(agent.connector_model().connector)
+    if route == "auto":
+        told = repr(agent.policy) if is_dataclass(agent.policy) else type(agent.policy).__qualname__
+        named["policy"] = hashlib.sha256(told.encode()).hexdigest()[:16]
     return named
 
 
@@ -210,7 +221,7 @@ def _answer(benchmark: Benchmark, agent: Agent, todo: Sequence[tuple[Record, str
     window = batch * WINDOW if batcher else 1
     for at in range(0, len(todo), window):
         part = todo[at : at + window]
-        questions = [Asked(record.question, _media(record, benchmark.folder), route) for record, route in part]
+        questions = [Asked(record.question, _media(record, benchmark), route) for record, route in part]
         if batcher:
             batcher.ask(questions)
         else:
@@ -220,9 +231,8 @@ def _answer(benchmark: Benchmark, agent: Agent, todo: Sequence[tuple[Record, str
             yield _row(record, asked)
 
 
-def _media(record: Record, folder: Path) -> dict[str, Any]:
-    media = {"image": record.image, "audio": record.audio}
-    return {kind: folder / name for kind, name in media.items() if name}
+def _media(record: Record, benchmark: Benchmark) -> dict[str, Any]:
+    return {kind: benchmark.path(name) for kind, name in record.media.items()}
 
 
 def _row(record: Record, asked: Asked) -> Row:
@@ -231,12 +241,13 @@ def _row(record: Record, asked: Asked) -> Row:
     said = answer.text if answer else ""
     judged = parsers.judge(record, said)
     failed = bool(error)
+    trace = answer.trace if answer else ()
     return Row(
         id=record.id,
         route=asked.route,
         kind=record.kind,
         category=record.category,
-        medium=record.image or record.audio or "",
+        medium=next(iter(record.media.values()), ""),
         question=record.question,
         expected=record.answer,
         answer=said,
@@ -248,8 +259,16 @@ def _row(record: Record, asked: Asked) -> Row:
         fallback=answer.fallback.reason if answer and answer.fallback else "",
         error=error,
         error_rate=judged.error_rate,
-        evidence=next((step.text for step in answer.trace if step.kind == "evidence"), "") if answer else "",
+        evidence=next((step.text for step in trace if step.kind == "evidence"), ""),
+        coverage=_coverage(record, answer) if answer and asked.route != "connector" else "",
+        failed=", ".join(failed_experts(trace)),
+        consulted=any(step.kind == "fallback" for step in trace),
     )
+
+
+def _coverage(record: Record, answer: Answer) -> str:
+    seen = record.image is not None or record.video is not None
+    return coverage(record.question, kind_of(record.question, heard=not seen), answer.findings, seen=seen)
 
 
 def _sync(file: Any) -> None:

@@ -1,0 +1,1 @@
+"""When the experts' findings suffice, and when the connector is asked."""

@@ -1,0 +1,1 @@
+"""What was found and said before, found again by meaning."""

@@ -1,0 +1,1 @@
+"""A language model over the experts: it plans, looks, judges and refines."""
