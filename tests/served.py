@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -18,7 +19,9 @@ from fakes import FakeExpert, make_agent
 
 from agent.agent import Agent
 from experts.base import Finding
-from experts.media import Media
+from experts.config import Limits
+from experts.media import Audio, Media
+from experts.video import Watcher
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CUP = "The picture shows a red cup with a spoon. It stands on a wooden table."
@@ -32,7 +35,16 @@ def detect(medium: Media) -> list[Finding]:
     ]
 
 
+def read(medium: Media) -> list[Finding]:
+    """Text stands in what is called a sign."""
+    return [Finding("ocr", "EXIT 7", 0.8, (20, 30, 280, 110), source=medium.name)] if "sign" in medium.name else []
+
+
 def speech(medium: Media) -> list[Finding]:
+    """What the example says, in whatever can be heard at all."""
+    assert isinstance(medium, Audio)
+    if not abs(medium.samples).max() > 0.01:
+        return []
     return [Finding("speech", text, 0.9, span=(begin, end), source=medium.name) for text, begin, end in SPOKEN]
 
 
@@ -44,34 +56,44 @@ def say(prompt: str) -> str:
 
 
 def agent_with_fakes(pause_s: float = 0.0, experts: Sequence[FakeExpert] = (), **settings: Any) -> Agent:
-    given = experts or [FakeExpert("detect", detect), FakeExpert("speech", speech, ["audio"])]
-    return make_agent(given, say, pause_s, **settings)[0]
+    seen = experts or [FakeExpert("detect", detect), FakeExpert("ocr", read), FakeExpert("speech", speech, ["audio"])]
+    watcher: Any = Watcher(experts={expert.name: expert for expert in seen})
+    return make_agent([*seen, watcher], say, pause_s, **settings)[0]
 
 
 @contextlib.contextmanager
-def served(home: Path, runs: Path | None = None, pause_s: float = 0.0) -> Iterator[str]:
+def served(
+    home: Path, runs: Path | None = None, pause_s: float = 0.0, limits: dict[str, int] | None = None
+) -> Iterator[str]:
     """The address of an app with fakes while the block lasts.
 
     It is a process of its own: gradio leaves sockets and event loops open, which would count as errors in this one.
     """
+    given = {"pause_s": pause_s, "runs": str(runs or home), "limits": limits or {}}
+    with process([__file__, json.dumps(given)], home) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def process(command: Sequence[str], home: Path) -> Iterator[str]:
+    """The address of a server while the block lasts: python with `command` and a port, its state below `home`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}/"
-    command = [sys.executable, __file__, str(port), str(pause_s), str(runs or home)]
     paths = os.pathsep.join([str(EXAMPLES.parent), str(EXAMPLES.parent / "tests")])
     settings = os.environ | {"DUET_HOME": str(home), "PYTHONPATH": paths, "NO_PROXY": "127.0.0.1"}
     with (home / "log.txt").open("w") as log:
-        process = subprocess.Popen(command, env=settings, stdout=log, stderr=log)
+        started = subprocess.Popen([sys.executable, *command, str(port)], env=settings, stdout=log, stderr=log)
     try:
         end = time.monotonic() + 280
         while not _answers(address):
-            assert process.poll() is None and time.monotonic() < end, (home / "log.txt").read_text()[-2000:]
+            assert started.poll() is None and time.monotonic() < end, (home / "log.txt").read_text()[-2000:]
             time.sleep(0.2)
         yield address
     finally:
-        process.terminate()
-        process.wait(20)
+        started.terminate()
+        started.wait(20)
 
 
 def _answers(address: str) -> bool:
@@ -80,12 +102,12 @@ def _answers(address: str) -> bool:
     return False
 
 
-def main(port: int, pause_s: float, runs: Path) -> None:
+def main(given: dict[str, Any], port: int) -> None:
     from ui import app
 
-    agent = agent_with_fakes(pause_s)
-    app.launch(app.create(agent, [runs]), port=port, limits=agent.settings.limits)
+    agent = agent_with_fakes(given["pause_s"], limits=Limits(**given["limits"]))
+    app.launch(app.create(agent, [Path(given["runs"])]), agent, port=port, limits=agent.settings.limits)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]))
+    main(json.loads(sys.argv[1]), int(sys.argv[2]))

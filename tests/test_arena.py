@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pytest
+import tiny
 
+from agent.agent import Agent
 from agent.answer import Answer, Question, Step
+from experts.config import Settings
 from experts.errors import InputError, ModelError
 from experts.media import Image, open_media
 from ui import battles, leaks
-from ui.battles import Arena, Event
-from ui.votes import StoreError, VoteStore
+from ui.battles import Arena, Contestant, Event, listeners
+from ui.votes import Battle, Side, StoreError, VoteStore
 
 TELLING = (
     "experts",
@@ -222,16 +226,56 @@ def test_hits_are_counted_for_the_reveal_only(store: VoteStore, photo: Image) ->
     assert battle.b.leaks == 0
 
 
-def test_of_sound_alone_there_is_no_blind_battle(store: VoteStore) -> None:
+@pytest.fixture
+def sound() -> Any:
     import numpy as np
 
     from experts.media import Audio
 
-    arena, agent = arena_of(store, {"experts": SHORT, "connector": SHORT})
-    sound = Audio.open(np.zeros(1600, np.float32), rate_hz=16_000, name="talk.wav")
-    with pytest.raises(InputError, match="only one side can answer"):
+    return Audio.open(np.zeros(1600, np.float32), rate_hz=16_000, name="talk.wav")
+
+
+def test_of_sound_alone_two_that_hear_meet_and_never_the_connector(store: VoteStore, sound: Any) -> None:
+    agent, other = ScriptedAgent({"experts": LONG}), ScriptedAgent({"experts": SHORT})
+    pair = (
+        Contestant("experts", "experts", agent),  # type: ignore[arg-type]
+        Contestant("experts (other)", "experts", other, {"speech_engine": "other"}),  # type: ignore[arg-type]
+    )
+    arena = Arena(agent, store, words_a_s=500, hearing=lambda _: pair)  # type: ignore[arg-type]
+    arena._models = {"llm": "tiny"}
+    name = arena.begin("What is said?", [sound])
+    assert arena.kinds(name) == ["audio"]
+    last = list(arena.watch(name))[-1]
+    assert {last.a, last.b} == {LONG, SHORT} and last.state == "done"
+    battle = arena.vote(name, "a").battle
+    assert {battle.a.route, battle.b.route} == {"experts", "experts (other)"} and battle.kind == "speech"
+    assert {side.route: side.text for side in (battle.a, battle.b)}["experts (other)"] == SHORT
+    assert battle.models == {"llm": "tiny", "rivals": {"experts (other)": {"speech_engine": "other"}}}
+    assert agent.asked == other.asked == ["experts"]
+    assert store.all(voted=True)[0][0] == battle
+
+
+def test_of_sound_alone_there_is_no_battle_where_only_one_can_hear(store: VoteStore, sound: Any, photo: Image) -> None:
+    agent = ScriptedAgent({"experts": SHORT, "connector": SHORT})
+    only = Contestant("experts", "experts", agent)  # type: ignore[arg-type]
+    arena = Arena(agent, store, words_a_s=500, hearing=lambda _: [only])  # type: ignore[arg-type]
+    arena._models = {}
+    with pytest.raises(InputError, match="no encoder for sound, and there is no second speech engine; ask in the chat"):
         arena.begin("What is said?", [sound])
     assert agent.asked == []
+    name = arena.begin("What is said in the picture?", [sound, photo])  # the connector has something to look at
+    assert list(arena.watch(name))[-1].state == "done"
+
+
+def test_the_two_that_hear_share_the_language_model_and_differ_in_the_speech_engine() -> None:
+    agent = Agent(Settings(traces_mb=0, cache_mb=0, memory_mb=0), model=tiny.model())
+    own, other = listeners(agent)
+    assert (own.agent, own.route, other.route) == (agent, "experts", "experts")
+    assert other.agent.llm() is agent.llm() and other.agent.connector_model() is agent.connector_model()
+    engines = [one.agent.settings.speech_engine for one in (own, other)]
+    assert engines == ["faster-whisper", "openai-whisper"]
+    assert own.agent.expert("speech") is not other.agent.expert("speech")
+    assert [one.name for one in listeners(fakes.make_agent([])[0])] == ["experts"]  # its experts hear in one way
 
 
 # -- voting -----------------------------------------------------------------------------------------------------------
@@ -359,3 +403,45 @@ def test_battles_of_several_people_do_not_mix(store: VoteStore, photo: Image) ->
     for battle, _ in stored:
         assert battle.a.text == f"{battle.question} {battle.a.route}"
         assert battle.b.text == f"{battle.question} {battle.b.route}"
+
+
+# -- answers of a batch -----------------------------------------------------------------------------------------------
+
+
+def stored_battle(name: str, **rest: Any) -> Battle:
+    a = Side("connector", "The detector found a dog.", "I see a dog.", True, 0.5, leaks=1, correct=False)
+    b = Side("experts", "Two dogs.", "Two dogs.", True, 1.5, correct=True)
+    values = {"a": a, "b": b, "source": "batch", "expected": "2", "models": {"llm": "tiny"}} | rest
+    return Battle(name, "How many dogs are there?", "count", **values)
+
+
+def test_answers_of_a_batch_are_judged_blind_and_once(store: VoteStore) -> None:
+    arena, agent = arena_of(store, {"experts": SHORT, "connector": SHORT})
+    assert arena.draw() is None
+    store.add([stored_battle("battle-1"), stored_battle("battle-2")])
+    drawn = arena.draw()
+    assert drawn is not None and drawn.left == 2 and drawn.event == Event("done", "I see a dog.", "Two dogs.")
+    shown = json.dumps(dataclasses.asdict(drawn)).lower()
+    assert not [word for word in (*TELLING, "correct", '"2"') if word in shown]
+    told = arena.vote(drawn.id, "b", ["invented"])
+    assert told.fresh and told.battle.b.route == "experts" and told.vote.reasons == ("invented",)
+    assert not arena.vote(drawn.id, "a").fresh and store.vote_of(drawn.id).choice == "b"  # type: ignore[union-attr]
+    other = arena.draw()
+    assert other is not None and (other.left, other.id == drawn.id) == (1, False)
+    arena.vote(other.id, "tie")
+    assert arena.draw() is None and agent.asked == []
+
+
+def test_answers_that_tell_their_side_or_are_alike_are_not_judged(store: VoteStore) -> None:
+    arena, _ = arena_of(store, {"experts": SHORT, "connector": SHORT})
+    b = stored_battle("x" * 8).b
+    store.add([
+        stored_battle("failed-1", a=Side("connector", "", "I cannot tell.", True, 0.1, error="it cannot hear")),
+        stored_battle("empty-01", a=Side("connector", "", "", True, 0.1)),
+        stored_battle("alike-01", a=dataclasses.replace(b, route="connector")),
+        stored_battle("arena-01", source="arena"),
+    ])  # fmt: skip
+    assert arena.draw() is None
+    with pytest.raises(InputError, match="start a new one"):
+        arena.vote("arena-01", "a")  # of somebody's arena: its vote comes with it or not at all
+    assert store.counts()["votes"] == 0

@@ -6,6 +6,7 @@ import gc
 import json
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,24 @@ def test_a_vote_that_cannot_be_stored_is_an_error_and_reveals_nothing(served: Se
     assert "is stored" in json.dumps(served.post(served.number("vote"), [None, []]).json())
 
 
+def test_votes_posted_at_once_store_one_and_all_are_told_it(served: Served, tmp_path: Path) -> None:
+    """A double click, many times over: each post is answered with the one vote that stands."""
+    import PIL.Image
+
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    asked = {"text": "What is there?", "files": [served.upload(tmp_path / "photo.png")]}
+    list(served.queue(served.number("ask"), [asked, None]))
+    choices = [served.number("vote", nth) for nth in range(4)]
+    with ThreadPoolExecutor(20) as pool:
+        told = list(pool.map(lambda n: served.post(choices[n % 4], [None, []]).json()["data"][0], range(60)))
+    assert sum("is stored" in line for line in told) == 1
+    assert sum("has its vote already" in line for line in told) == 59
+    ((_, vote),) = served.votes.all()
+    assert vote is not None
+    label = {"a": "A is better", "tie": "Tie", "bad": "Both are bad", "b": "B is better"}[vote.choice]
+    assert all(f"**{label}**" in line for line in told)
+
+
 def test_the_board_shows_votes_and_hands_out_files(served: Served) -> None:
     from test_votes import battle
 
@@ -166,6 +185,63 @@ def test_a_batch_runs_from_the_page_and_lands_in_the_database(served: Served, tm
     assert "nothing was given" in refused
     alone = "\n".join(served.queue(served.number("start"), [None, str(folder), ["experts"]]))
     assert "two routes" in alone
+
+
+def test_answers_of_a_batch_are_judged_in_the_arena(served: Served, tmp_path: Path) -> None:
+    import PIL.Image
+
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    (tmp_path / "questions.csv").write_text("question,image,answer\nHow many dogs are there?,0.png,2\n")
+    take, vote = served.number("take"), served.number("vote")
+    assert "No answers of a batch wait" in served.post(take, [None]).text
+    said = iter(["Two dogs.", "The detector found a cat."])  # what the routes say, one after the other
+    served.batch.agent.llm().say = lambda prompt: next(said)
+    page = "\n".join(served.queue(served.number("start"), [None, str(tmp_path), ["experts", "connector"]]))
+    assert "Pairs of answers that wait for a blind vote: 1" in page
+    drawn = served.post(take, [None]).text
+    assert "How many dogs are there?" in drawn and "Two dogs." in drawn and "I see a cat." in drawn
+    assert not [word for word in ("expert", "connector", "detector", "seconds", "correct") if word in drawn.lower()]
+    file = next(served.votes.media.iterdir())
+    assert file.name in drawn and served.client.get(f"gradio_api/file={file}").content == file.read_bytes()
+    told = served.post(vote, [None, ["invented"]]).text
+    assert "is stored" in told and "connector" in told and "known right answer" in told
+    assert served.votes.counts() == {"battles": 1, "votes": 1}
+    assert "No answers of a batch wait" in served.post(take, [None]).text
+
+
+def test_a_recording_gets_a_player_and_a_reason_where_nobody_else_can_hear(served: Served) -> None:
+    from serving import wav
+
+    from ui.battles import Contestant
+
+    sent = served.client.post("gradio_api/upload", files={"files": ("talk.wav", wav())}).json()[0]
+    file = {"path": sent, "orig_name": "talk.wav", "meta": {"_type": "gradio.FileData"}}
+    asked = {"text": "What is said?", "files": [file]}
+    arena, names = served.page.arena, ("experts", "experts (other)")
+    two = [Contestant(name, "experts", served.agent) for name in names]  # type: ignore[arg-type]
+    arena._hearing = lambda agent: two[:1]
+    refused = "\n".join(served.queue(served.number("ask"), [asked, None]))
+    assert "needs two that can hear" in refused and not served.agent.asked
+    arena._hearing, arena._listeners = (lambda agent: two), ()
+    shown = "\n".join(served.queue(served.number("ask"), [asked, None]))
+    assert "<audio controls" in shown and "talk.wav" in shown and "brown" in shown
+    assert "experts" not in shown.lower()
+
+
+def test_nothing_that_a_visitor_gets_is_copied_from_a_living_object(served: Served) -> None:
+    """The arena's state once held a method, and each page view copied the agent with its models."""
+
+    def odd(value: Any) -> Iterator[Any]:
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            for one in value:
+                yield from odd(one)
+        elif not isinstance(value, str | int | float | bool | type(None)):
+            yield value
+
+    kinds = {type(value).__name__ for value in odd(served.app.get_config_file())}
+    assert kinds <= {"I18nData", "function"}  # a function is not copied
 
 
 def test_handlers_of_the_tabs_are_no_public_api(served: Served) -> None:

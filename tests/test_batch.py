@@ -109,7 +109,77 @@ def test_lines_that_cannot_be_asked_are_named(questions: Path) -> None:
     assert [record.image for record in loaded.benchmark.records] == ["0.png", "1.png"]
     assert [line.split(":")[0] for line in loaded.refused] == [f"line {n}" for n in (2, 3, 4, 5, 6, 7, 8, 10)]
     told = "\n".join(loaded.refused)
-    assert str(questions) not in told and "a video cannot be asked in a batch" in told
+    assert str(questions) not in told and "there is no file 'clip.mp4' beside the questions" in told
+
+
+def test_two_media_in_a_line_are_refused(questions: Path) -> None:
+    (questions / "questions.jsonl").write_text('{"question": "what?", "image": "0.png", "audio": "a.wav"}')
+    with pytest.raises(InputError, match="needed: one of 'image', 'audio' and 'video', not 2 of them"):
+        load_questions(questions)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """A folder with a film that shows a grey square and is silent, a question about it, and a picture."""
+    av = pytest.importorskip("av")
+    import numpy as np
+
+    folder = tmp_path / "films"
+    folder.mkdir()
+    with av.open(str(folder / "clip.mp4"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 64
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * number, np.uint8), format="rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    PIL.Image.new("RGB", (8, 8)).save(folder / "photo.png")
+    rows = [
+        {"id": "film", "question": "How many dogs are there?", "video": "clip.mp4", "answer": "2"},
+        {"id": "photo", "question": "Is there a dog?", "image": "photo.png", "answer": "yes"},
+    ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_rows_with_films_are_answered_on_both_routes(films: Path, store: VoteStore, tmp_path: Path) -> None:
+    seer = fakes.FakeExpert("detect", lambda media: fakes.found("detect", "dog", "dog"), ("image", "video"))
+    watcher = fakes.FakeExpert("video", lambda media: fakes.found("video", "dog", "dog"), ("video",))
+    agent, _ = fakes.make_agent([seer, watcher], SAYS)
+    benchmark = load_questions(films).benchmark
+    assert [record.media for record in benchmark.records] == [{"video": "clip.mp4"}, {"image": "photo.png"}]
+    found = compare(benchmark, agent, ("experts", "connector"), tmp_path / "out", store)
+    for route, rows in found.rows.items():
+        assert [(row.medium, row.answer, row.error) for row in rows] == [
+            ("clip.mp4", SAYS, ""),
+            ("photo.png", SAYS, ""),
+        ], route
+        assert rows[0].correct is True
+    assert [medium.kind for medium in watcher.asked] == ["video"]
+    about = {battle.media[0]["kind"]: battle for battle, _ in store.all()}
+    assert set(about) == {"image", "video"}
+    kept = store.media / about["video"].media[0]["file"]
+    assert kept.suffix == ".mp4" and kept.read_bytes() == (films / "clip.mp4").read_bytes()
+    again = compare(benchmark, agent, ("experts", "connector"), tmp_path / "out", store)
+    assert again.rows == found.rows and again.battles == 0
+
+
+def test_films_of_a_folder_are_asked_what_is_in_them(films: Path) -> None:
+    (films / "questions.jsonl").unlink()
+    records = load_questions(films).benchmark.records
+    assert [(r.question, r.media) for r in records] == [
+        ("What is in the video?", {"video": "clip.mp4"}),
+        ("What is in the picture?", {"image": "photo.png"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [("What is said?", "speech"), ("What animal is this?", "name"), ("What does the sign say?", "text")],
+)
+def test_a_question_about_a_film_is_about_its_sound_where_it_asks_for_it(films: Path, question: str, kind: str) -> None:
+    (films / "questions.jsonl").write_text(json.dumps({"question": question, "video": "clip.mp4"}))
+    assert load_questions(films).benchmark.records[0].kind == kind
 
 
 @pytest.mark.parametrize("name", ["none.jsonl", "0.png", "empty"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +29,25 @@ PAGES: dict[str, str] = {  # the tab's word -> module:function that draws it
     "training": "ui.training_page:build",
 }
 CSS = (Path(__file__).parent / "app.css").read_text(encoding="utf-8")
-# A file field that still names a file does not notice when the same one is chosen again.
-HEAD = """<script>
+# A file field that still names a file does not notice when the same one is chosen again. What is copied of an answer
+# is what it says: no figures, no links to its evidence, none of the backslashes that keep Markdown from reading it.
+HEAD = r"""<script>
 document.addEventListener('click', (event) => {
   if (event.target instanceof HTMLInputElement && event.target.type === 'file') event.target.value = '';
 }, true);
+window.addEventListener('unhandledrejection', (event) => {  // a recording that is attached while its waveform loads
+  if (event.reason?.name === 'AbortError') event.preventDefault();
+});
+if (navigator.clipboard) {
+  const write = navigator.clipboard.writeText.bind(navigator.clipboard);
+  navigator.clipboard.writeText = (text) => write(text
+    .replace(/\s*<small>.*?<\/small>/gs, '')
+    .replace(/ ?\[\\\[[^\]]*\\\]\]\(#evidence[^)]*\)/g, '')
+    .replace(/\\([\\`*_\[\]<>~|#+=-])/g, '$1'));
+}
 </script>"""
 KEPT_S = 24 * 3600  # how long uploads and drawn pictures stay
+MCP_AT_ONCE, MCP_QUEUE, MCP_BODY = 2, 16, 64 << 20  # calls over MCP that work and that wait; bytes of one
 
 
 def create(agent: Agent, runs: Sequence[Path] = ()) -> gr.Blocks:
@@ -69,8 +82,10 @@ def create(agent: Agent, runs: Sequence[Path] = ()) -> gr.Blocks:
     return app.queue(default_concurrency_limit=8, max_size=256)
 
 
-def launch(app: gr.Blocks, *, host: str = "127.0.0.1", port: int | None = None, **options: Any) -> tuple[Any, str, Any]:
-    """Serve the app; what `Blocks.launch` returns. `options` go to it."""
+def launch(
+    app: gr.Blocks, agent: Agent | None = None, *, host: str = "127.0.0.1", port: int | None = None, **options: Any
+) -> tuple[Any, str, Any]:
+    """Serve the app, and with `agent` its tools over MCP at /mcp; what `Blocks.launch` returns. `options` go to it."""
     import gradio as gr
 
     limits = options.pop("limits")
@@ -86,7 +101,8 @@ def launch(app: gr.Blocks, *, host: str = "127.0.0.1", port: int | None = None, 
         enable_monitoring=False,
         footer_links=["api"],
         run_history=False,
-        mcp_server=False,  # `duet serve` speaks MCP
+        mcp_server=False,  # gradio's own would offer its handlers; the server at /mcp is the one of `duet serve`
+        app_kwargs=_web(agent, host),
         i18n=words.i18n(),
         theme=gr.themes.Default(
             primary_hue="teal",
@@ -98,6 +114,39 @@ def launch(app: gr.Blocks, *, host: str = "127.0.0.1", port: int | None = None, 
         quiet=True,
         **options,
     )
+
+
+def _web(agent: Agent | None, host: str) -> dict[str, Any]:
+    """What the web application under the pages gets: its front page kept, and with an agent MCP while it lives."""
+    from starlette.middleware import Middleware
+    from starlette.routing import Route
+
+    from ui.front_page import FrontPage
+
+    made: dict[str, Any] = {"middleware": [Middleware(FrontPage)]}
+    if agent is not None:
+        from ui.gate import Gate
+        from ui.mcp import http_manager
+
+        manager = http_manager(agent, Gate(MCP_AT_ONCE, MCP_QUEUE), MCP_BODY, host)
+
+        @contextlib.asynccontextmanager
+        async def lifespan(_: Any) -> AsyncIterator[None]:
+            async with manager.run():
+                yield
+
+        made |= {"routes": [Route("/mcp", Mounted(manager.handle_request))], "lifespan": lifespan}
+    return made
+
+
+class Mounted:
+    """An ASGI endpoint: a route takes a function for one that answers a request, and an object for what it is."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.handle(scope, receive, send)
 
 
 def _quiet() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,6 +13,7 @@ import gradio as gr
 from ui import words
 from ui.battles import NO_ANSWER, WORDS_A_S, Arena, Event, Reveal
 from ui.faults import toast
+from ui.steps import plain
 from ui.votes import REASONS, VoteStore, shared
 from ui.words import say, word
 
@@ -26,11 +28,16 @@ KEYS = {"a": "a", "b": "b", "t": "tie", "n": "bad"}  # key -> vote
 WORDS: dict[str, tuple[str, str]] = {
     "arena_about": (
         "One question, two unseen interfaces to the same model. Say which answer is better, then see who was who. "
+        "Of a recording alone, two speech engines meet, since one interface cannot hear. "
         "Keys: **A**, **B**, **T** tie, **N** neither.",
         "同一个问题，同一个模型的两种接口匿名作答。选出更好的回答，然后揭晓。"
+        "只有录音时由两种语音引擎对战，因为其中一种接口听不见。"
         "快捷键：**A**、**B**、**T** 平局、**N** 都不好。",
     ),
-    "arena_ask": ("Ask about an image or a video: drop or paste it here", "询问图像或视频：拖放或粘贴到此处"),
+    "arena_ask": (
+        "Ask about an image, a video or a recording: drop, paste or record it here",
+        "询问图像、视频或录音：拖放、粘贴或在此录制",
+    ),
     "arena_media": ("What is asked about", "提问的内容"),
     "arena_side_a": ("Answer A", "回答 A"),
     "arena_side_b": ("Answer B", "回答 B"),
@@ -57,6 +64,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "arena_said": ("as it was said", "原话"),
     "arena_found": ("findings", "专家结果"),
     "arena_none": ("This side has no answer.", "此方没有回答。"),
+    "arena_expected": ("known right answer", "已知正确答案"),
+    "arena_stored_battle": ("Judge answers of a batch", "评判批量回答"),
+    "arena_waiting": (
+        "**{0}**\n\nTwo routes answered this in a batch. Which is better? {1} wait for a vote.",
+        "**{0}**\n\n批量任务中两条路线的回答。哪个更好？还有 {1} 场待投票。",
+    ),
+    "arena_none_waiting": (
+        "No answers of a batch wait for a vote; run one in the batch tab.",
+        "没有待投票的批量回答；请在批量页运行。",
+    ),
     "arena_cut": ("stopped by the vote", "因投票而停止"),
 }
 words.add(WORDS)
@@ -87,14 +104,17 @@ class Page:
     def draw(self) -> None:
         """The components, in the order of the page."""
         gr.Markdown(word("arena_about"))
-        self.battle = gr.State(None, delete_callback=self.left)
+        # A function, not the method: gradio copies what a component is given for each visitor, a method's object too,
+        # and with this one the agent and its models.
+        self.battle = gr.State(None, delete_callback=lambda battle: self.left(battle))
         self.box = gr.MultimodalTextbox(
-            show_label=False, placeholder=word("arena_ask"), sources=["upload"], file_types=["image", "video"],
-            file_count="multiple", elem_id="arena-ask",
+            show_label=False, placeholder=word("arena_ask"), sources=["upload", "microphone"],
+            file_types=["image", "video", "audio"], file_count="multiple", elem_id="arena-ask",
         )  # fmt: skip
         self.media = gr.Gallery(
             label=word("arena_media"), columns=4, height=220, visible=False, interactive=False, elem_id="arena-media"
         )
+        self.sound = gr.HTML("", elem_id="arena-sound")
         self.status = gr.Markdown("", elem_id="arena-status")
         with gr.Row(equal_height=True):
             self.sides = [
@@ -118,11 +138,15 @@ class Page:
             elem_id="arena-reasons",
         )
         self.reveal = gr.HTML("", elem_id="arena-reveal")
+        another = gr.Button(word("arena_stored_battle"), size="sm", elem_id="arena-stored")
         gr.HTML("", js_on_load=KEYS_JS.replace("KEYS[", f"({json.dumps(KEYS)})["), elem_id="arena-keys")
         buttons = list(self.buttons.values())
+        shown = [self.battle, self.media, self.sound, self.reasons, self.reveal, self.status, *self.sides, *buttons]
+        another.click(
+            self.take, self.battle, shown, queue=False, api_visibility="private", show_progress="hidden",
+        )  # fmt: skip
         self.box.submit(
-            self.ask, [self.box, self.battle],
-            [self.battle, self.box, self.media, self.reasons, self.reveal, self.status, *self.sides, *buttons],
+            self.ask, [self.box, self.battle], [self.box, *shown],
             concurrency_limit=AT_ONCE, concurrency_id="battles", api_visibility="private", show_progress="hidden",
         )  # fmt: skip
         self.box.submit(None, js="() => { document.activeElement && document.activeElement.blur(); }")
@@ -149,15 +173,47 @@ class Page:
         yield {
             self.battle: battle,
             self.box: {"text": "", "files": []},
-            self.media: gr.Gallery(value=files, visible=True),
-            self.reasons: [],
-            self.reveal: "",
+            **self.begun(list(zip(files, self.arena.kinds(battle), strict=True))),
             **self.seen(Event("thinking"), language),
         }
         for event in self.arena.watch(battle):
             yield self.seen(event, language)
         if not self.arena.is_open(battle):
             yield {self.status: gr.skip()}  # a stream's last update is sent twice, and the vote has drawn over it
+
+    def take(self, before: str | None, request: gr.Request) -> Updates:
+        """A battle of a batch that has no vote yet."""
+        language = words.language(request)
+        try:
+            drawn = self.arena.draw()
+        except Exception as error:
+            raise toast(error, language) from None
+        self.left(before)
+        if drawn is None:
+            nothing = {**self.begun([]), **self.seen(Event("thinking"), language)}
+            return nothing | {self.battle: None, self.status: say(language, "arena_none_waiting")}
+        kept = [medium for medium in drawn.media if "file" in medium]
+        files = [(str(self.arena.store.media / medium["file"]), medium["kind"]) for medium in kept]
+        asked = say(language, "arena_waiting", plain(drawn.question), drawn.left)
+        return {
+            self.battle: drawn.id, **self.begun(files), **self.seen(drawn.event, language), self.status: asked
+        }  # fmt: skip
+
+    def begun(self, media: Sequence[tuple[str, str]]) -> Updates:
+        """The page at the start of a battle about these files, each with its kind."""
+        watched = [file for file, kind in media if kind != "audio"]
+        players = "".join(
+            f"<audio controls preload='metadata' style='width:100%' src='gradio_api/file={urllib.parse.quote(file)}'>"
+            "</audio>"
+            for file, kind in media
+            if kind == "audio"
+        )
+        return {
+            self.media: gr.Gallery(value=watched, visible=bool(watched)),
+            self.sound: players,
+            self.reasons: [],
+            self.reveal: "",
+        }
 
     def seen(self, event: Event, language: str) -> Updates:
         """An Event as the page shows it: all that the browser gets of a battle before the vote."""
@@ -199,6 +255,9 @@ def unveiled(told: Reveal, language: str) -> str:
         ("arena_seconds", [f"{side.seconds:.2f}" + ("" if side.whole else cut) for side in sides]),
         ("arena_leaks", [str(side.leaks) for side in sides]),
     ]
+    if battle.expected:
+        marks = {True: " ✓", False: " ✗", None: ""}
+        rows.append(("arena_expected", [html.escape(battle.expected) + marks[side.correct] for side in sides]))
     if any(side.leaks or side.error for side in sides):
         rows.append(("arena_said", [html.escape(side.error or side.text) for side in sides]))
     found = [answer.findings if answer else () for answer in told.answers]
@@ -215,4 +274,6 @@ def unveiled(told: Reveal, language: str) -> str:
 
 def build(agent: Agent, votes: VoteStore | None = None, words_a_s: float = WORDS_A_S) -> Page:
     """Draw the arena into the tab that is being made; votes go to `votes`, or to the usual file."""
-    return Page(agent, votes or shared(), words_a_s)
+    store = votes or shared()
+    gr.set_static_paths([store.media])  # what a battle of a batch is about is shown from where it lies
+    return Page(agent, store, words_a_s)

@@ -29,14 +29,18 @@ Updates = dict[Any, Any]
 BEAT_S = 1.0  # how often the page hears of a run at least
 MOST_FILES = 2000  # of an upload
 MOST_ROWS = 500  # that the page shows; the files have all
+TO_ARENA = """() => {
+  document.querySelectorAll("#pages button[data-tab-id=arena]").forEach((tab) => tab.click());
+  setTimeout(() => document.getElementById("arena-stored")?.click(), 300);
+}"""  # opens the arena's tab, which has to be drawn before its button is there
 
 WORDS: dict[str, tuple[str, str]] = {
     "batch_about": (
-        "Ask your own questions on several routes. Upload `questions.jsonl` or `questions.csv` (question, image "
-        "or audio, perhaps answer) with the media they name, or media alone; or name a folder of this machine. "
+        "Ask your own questions on several routes. Upload `questions.jsonl` or `questions.csv` (question, image, "
+        "audio or video, perhaps answer) with the media they name, or media alone; or name a folder of this machine. "
         "A run that was stopped goes on where it was.",
         "用自己的问题比较多条路线。上传 `questions.jsonl` 或 `questions.csv`"
-        "（列：question、image 或 audio，可选 answer）及其引用的媒体，或只上传媒体；"
+        "（列：question、image、audio 或 video，可选 answer）及其引用的媒体，或只上传媒体；"
         "也可填写本机文件夹。已停止的任务会从断点继续。",
     ),
     "batch_files": ("Questions and media", "问题与媒体"),
@@ -57,6 +61,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "{0}: {1} answers, no right ones known, median {2} s",
         "{0}：{1} 个回答，无已知答案，中位 {2} 秒",
     ),
+    "batch_waiting": ("Pairs of answers that wait for a blind vote: {0}.", "{0} 对回答等待匿名投票。"),
+    "batch_judge": ("Judge them blind in the arena", "去竞技场匿名评判"),
     "batch_rows": ("Answers", "回答"),
     "batch_download": ("All rows", "全部结果"),
     "batch_nothing": (
@@ -94,13 +100,15 @@ class Page:
             self.run = gr.Button(word("batch_run"), variant="primary", elem_id="batch-run")
             self.halt = gr.Button(word("batch_stop"), variant="stop", interactive=False, elem_id="batch-stop")
         self.status = gr.HTML("", elem_id="batch-status")
+        self.judge = gr.Button(word("batch_judge"), visible=False, elem_id="batch-judge")
+        self.judge.click(None, js=TO_ARENA)
         self.table = gr.Dataframe(
             label=word("batch_rows"), interactive=False, wrap=True, visible=False, elem_id="batch-rows"
         )
         self.made = gr.File(label=word("batch_download"), interactive=False, visible=False, file_count="multiple")
         self.run.click(
             self.start, [self.files, self.path, self.routes],
-            [self.run, self.halt, self.status, self.table, self.made],
+            [self.run, self.halt, self.status, self.judge, self.table, self.made],
             concurrency_id="batch", concurrency_limit=4, api_visibility="private", show_progress="hidden",
         )  # fmt: skip
         self.halt.click(self.stop, None, None, **LIGHT)
@@ -207,11 +215,14 @@ class Page:
                 lines.append(say(language, "batch_right", route, *numbers))
             else:
                 lines.append(say(language, "batch_unjudged", route, figures["n"], median))
+        waiting = self.votes.waiting()[1]
+        lines += [say(language, "batch_waiting", waiting)] if waiting else []
         lines += [say(language, "batch_refused", line) for line in refused[:20]]
         return {
             self.run: gr.Button(interactive=True),
             self.halt: gr.Button(interactive=False),
             self.status: "".join(f"<p style='margin:.2em 0'>{html.escape(line)}</p>" for line in lines),
+            self.judge: gr.Button(visible=waiting > 0),
             self.table: gr.Dataframe(value={"headers": columns, "data": rows[:MOST_ROWS]}, visible=True),
             self.made: gr.File(value=[str(file) for file in handed(comparison.write(found, folder))], visible=True),
         }

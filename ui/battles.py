@@ -2,11 +2,15 @@
 
 What a person may see before the vote is an Event and nothing else: the two texts, grown word by word together, so that
 neither wording (see ui.leaks), nor speed, nor who ends first tells a side.
+
+Of a picture or a film, the two routes meet. The connector cannot hear, which would tell it at once, so about sound
+alone the experts meet themselves with the other speech engine, or there is no battle.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 import secrets
 import threading
@@ -31,6 +35,7 @@ WORDS_A_S = 14.0  # how fast the words of both sides come
 NO_ANSWER = "(no answer)"  # shown for every failure, whatever it was
 MOST_OPEN = 256  # battles waiting for their vote; beyond, the oldest is given up
 BEAT_S = 0.05  # how often is looked for new words
+ENGINES = {"faster-whisper": "faster_whisper", "openai-whisper": "whisper"}  # of speech -> the module it needs
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,27 @@ class Event:
     state: str
     a: str = ""
     b: str = ""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A route with the agent that takes it; `name` is what the record calls it, `models` how its differ from usual."""
+
+    name: str
+    route: str
+    agent: Agent
+    models: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A battle of a batch that waits for its vote, as far as it may be seen; `left` so many wait, this one included."""
+
+    id: str
+    question: str
+    media: tuple[dict[str, str], ...]
+    event: Event
+    left: int
 
 
 @dataclass(frozen=True)
@@ -62,13 +88,17 @@ class Reveal:
 class _Speaker:
     """A side while it answers."""
 
-    route: str
+    who: Contestant
     text: str = ""
     answer: Answer | None = None
     error: str = ""
     begun: float = 0.0
     over: bool = False
     seconds: float = 0.0
+
+    @property
+    def route(self) -> str:
+        return self.who.name
 
 
 @dataclass
@@ -136,49 +166,77 @@ class Arena:
         *,
         routes: Sequence[str] = ROUTES,
         words_a_s: float = WORDS_A_S,
-        shuffle: Callable[[list[str]], None] | None = None,
+        hearing: Callable[[Agent], Sequence[Contestant]] | None = None,
+        shuffle: Callable[[list[Any]], None] | None = None,
     ) -> None:
-        """`routes` are the contestants, two of which meet; `shuffle` orders a list at random, by default secretly."""
+        """`routes` are the contestants, two of which meet; `hearing` makes those for sound alone.
+
+        `shuffle` orders a list at random, by default secretly.
+        """
         self.agent, self.store, self.routes, self.words_a_s = agent, store, tuple(routes), words_a_s
         self._shuffle = shuffle or secrets.SystemRandom().shuffle
         self._open: OrderedDict[str, Match] = OrderedDict()
         self._lock, self._loading = threading.Lock(), threading.Lock()
         self._models: dict[str, Any] | None = None
+        self._hearing, self._listeners = hearing or listeners, tuple[Contestant, ...]()
 
     def begin(self, question: str, media: Sequence[Any]) -> str:
         """Ask both sides; returns the battle's id. `media` are files or opened media.
 
         Raises:
-            InputError: the question or a medium is not acceptable, or only one route could answer at all.
+            InputError: the question or a medium is not acceptable, or only one contestant could answer at all.
             StoreError: the media cannot be kept.
         """
         from agent.evaluation.questions import guess_kind
 
         text = question.encode("utf-8", "replace").decode() if isinstance(question, str) else question
         asked = self.agent.question(text, media=list(media))
-        if "connector" in self.routes and not (asked.of_kind("image") or asked.of_kind("video")):
-            raise InputError(
-                "a blind battle needs an image or a video: of sound alone only one side can answer; "
-                "ask about it in the chat"
-            )
+        contestants = self._contestants(seen=bool(asked.of_kind("image") or asked.of_kind("video")))
         models = self.models()
         kept = tuple(
             self.store.keep(medium, source if isinstance(source, str) else None)
             for medium, source in zip(asked.media, media, strict=True)
         )
-        pair = list(self.routes)
-        self._shuffle(pair)
-        speakers = [_Speaker(route) for route in pair[:2]]
-        kind = guess_kind(asked.text, heard=bool(asked.of_kind("video")))
+        self._shuffle(contestants)
+        speakers = [_Speaker(contestant) for contestant in contestants[:2]]
+        if rivals := {side.route: side.who.models for side in speakers if side.who.models}:
+            models = models | {"rivals": rivals}
+        kind = guess_kind(asked.text, heard=not asked.of_kind("image"))
         match = Match(secrets.token_hex(16), asked.text, kind, asked.media, kept, models, (speakers[0], speakers[1]))
         with self._lock:
             self._open[match.id] = match
             while len(self._open) > MOST_OPEN:
                 self._open.popitem(last=False)[1].stop.set()
         order = list(speakers)
-        self._shuffle(order)  # type: ignore[arg-type]
+        self._shuffle(order)
         threading.Thread(target=self._run, args=(match, order), name="battle", daemon=True).start()
         return match.id
+
+    def _contestants(self, *, seen: bool) -> list[Contestant]:
+        """Those who can answer at all."""
+        if seen or "connector" not in self.routes:
+            return [Contestant(route, route, self.agent) for route in self.routes]
+        with self._loading:
+            if not self._listeners:
+                self._listeners = tuple(self._hearing(self.agent))
+        if len(self._listeners) < 2:
+            raise InputError(
+                "a blind battle about sound alone needs two that can hear, and here is one: the connector has no "
+                "encoder for sound, and there is no second speech engine; ask in the chat, or compare openly"
+            )
+        return list(self._listeners)
+
+    def draw(self) -> Drawn | None:
+        """A battle of a batch that has no vote yet, to be judged as any other; None where there is none.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        battle, left = self.store.waiting()
+        if battle is None:
+            return None
+        event = Event("done", battle.a.shown, battle.b.shown)
+        return Drawn(battle.id, battle.question, battle.media, event, left)
 
     def models(self) -> dict[str, Any]:
         """The models that answer, for the record; the same for both sides.
@@ -220,9 +278,9 @@ class Arena:
             match = self._open.get(battle)
         if match is None:
             stored, vote = self.store.battle(battle), self.store.vote_of(battle)
-            if stored is None or vote is None:
+            if stored is None or (vote is None and stored.source != "batch"):
                 raise InputError("this battle is over; start a new one")
-            return Reveal(stored, vote)
+            return Reveal(stored, vote or self.store.vote(battle, choice, reasons))
         with match.lock:
             if match.reveal is not None:
                 return dataclasses.replace(match.reveal, vote=dataclasses.replace(match.reveal.vote, fresh=False))
@@ -233,6 +291,14 @@ class Arena:
             match.reveal = Reveal(record, vote, (match.sides[0].answer, match.sides[1].answer))
             match.stop.set()
             return match.reveal
+
+    def kinds(self, battle: str) -> list[str]:
+        """The kinds of a battle's media, in their order.
+
+        Raises:
+            InputError: no such battle.
+        """
+        return [medium["kind"] for medium in self._match(battle).kept]
 
     def is_open(self, battle: str) -> bool:
         """Whether a battle still waits for its vote."""
@@ -262,7 +328,8 @@ class Arena:
             side.begun = time.perf_counter()
             error = ""
             try:
-                steps = self.agent.stream(match.question, media=list(match.media), route=side.route, stop=match.stop)
+                who, media = side.who, list(match.media)
+                steps = who.agent.stream(match.question, media=media, route=who.route, stop=match.stop)
                 with closing(steps):  # type: ignore[type-var]
                     for step in steps:
                         with match.lock:
@@ -281,3 +348,21 @@ class Arena:
                     break
                 side.error, side.over = error, True
         match.media = ()  # pictures are large, and the battle may wait long for its vote
+
+
+def listeners(agent: Agent) -> tuple[Contestant, ...]:
+    """The experts as they are, and the same with the other speech engine on the same language model, where it is here.
+
+    Raises:
+        DuetError: the language model cannot be loaded.
+    """
+    own = Contestant("experts", "experts", agent)
+    for engine, module in ENGINES.items():
+        if engine == agent.settings.speech_engine or importlib.util.find_spec(module) is None:
+            continue
+        try:
+            other = agent.variant(speech_engine=engine)
+        except InputError:  # nothing chooses its experts
+            break
+        return own, Contestant(f"experts ({engine})", "experts", other, {"speech_engine": engine})
+    return (own,)

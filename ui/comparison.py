@@ -124,7 +124,7 @@ def battles(benchmark: Benchmark, rows: dict[str, list[Row]], models: dict[str, 
         ]
         if not pairs:
             continue
-        media = _media(record, benchmark.folder, store)
+        media = _media(record, benchmark, store)
         for pair in pairs:
             said = sorted([route, by_route[route][record.id].answer] for route in pair)
             told = json.dumps([models, record.question, media[0]["sha256"], said], sort_keys=True)
@@ -135,12 +135,12 @@ def battles(benchmark: Benchmark, rows: dict[str, list[Row]], models: dict[str, 
     return made
 
 
-def _media(record: Record, folder: Path, store: VoteStore) -> tuple[dict[str, str]]:
-    name = record.image or record.audio or ""
-    file = folder / name
+def _media(record: Record, benchmark: Benchmark, store: VoteStore) -> tuple[dict[str, str]]:
+    ((kind, name),) = record.media.items()
+    file = benchmark.path(name)
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    said = {"kind": "image" if record.image else "audio", "name": Path(name).name, "sha256": digest}
+    said = {"kind": kind, "name": Path(name).name, "sha256": digest}
     return (store.keep_file(file, said),)
 
 

@@ -279,6 +279,20 @@ class VoteStore:
             rows = self._base.execute(query).fetchall()
         return [(_battle(row), _vote(row) if row["choice"] else None) for row in rows]
 
+    def waiting(self) -> tuple[Battle | None, int]:
+        """A battle of a batch that may be judged blind, at random, and how many there are.
+
+        It has no vote yet, and both sides answered, not in the same words: a side that could not tells which it is.
+        """
+        query = (
+            "SELECT battles.*, count(*) OVER () AS waiting FROM battles LEFT JOIN votes ON votes.battle = battles.id "
+            "WHERE votes.battle IS NULL AND source = 'batch' AND a_error = '' AND b_error = '' AND a_shown <> b_shown "
+            "AND a_shown <> '' AND b_shown <> '' ORDER BY random() LIMIT 1"
+        )
+        with self._lock, self._told("read"):
+            row = self._base.execute(query).fetchone()
+        return (_battle(row), row["waiting"]) if row else (None, 0)
+
     def counts(self) -> dict[str, int]:
         """How many battles and votes there are."""
         with self._lock, self._told("read"):

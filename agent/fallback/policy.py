@@ -2,8 +2,8 @@
 
 After the experts have answered, a policy sees a Case and makes a Decision: their answer may STAY, the connector must
 answer (HAND_OVER), or it is asked and the likelier answer stands (CONSULT, then `settle`). `Plain` holds what needs no
-measurement; agent.fallback.calibration.Calibrated adds how often each route was right in such cases. Any object with `decide`
-and `settle` may stand instead: `Agent(policy=...)`.
+measurement; agent.fallback.calibration.Calibrated adds how often each route was right in such cases. Any object with
+`decide` and `settle` may stand instead: `Agent(policy=...)`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ LONGEST = 300  # characters of a reason
 class Case:
     """What is known once the experts have answered.
 
-    `kind` of the question and `coverage` by the findings as in agent.fallback.asking; `confidence` is None where the language
-    model does not tell; `failed` names the experts that failed, `error` says why the whole route could not answer.
+    `kind` of the question and `coverage` by the findings as in agent.fallback.asking; `confidence` is None where the
+    language model does not tell; `failed` names the experts that failed, `error` says why the whole route could not
+    answer.
     """
 
     kind: str

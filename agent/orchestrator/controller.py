@@ -1,7 +1,7 @@
 """The controller: one plan for a question, as a graph of calls, made by any planner and carried out in parallel.
 
-A role of the survey's section on LLM-aided visual reasoning; the other two are in agent/orchestrator/decider.py and, as the answer
-from all findings, in agent/orchestrator/route.py.
+A role of the survey's section on LLM-aided visual reasoning; the other two are in decider.py and, as the answer from
+all findings, in route.py.
 """
 
 from __future__ import annotations

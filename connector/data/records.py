@@ -12,16 +12,18 @@ from experts.errors import TrainingError
 
 KINDS = (
     "name", "category", "existence", "count", "colour", "shape", "position", "relation", "size", "text", "speech",
-    "caption", "dialogue",
+    "caption", "dialogue", "plan",
 )  # fmt: skip
+MEDIA = ("image", "audio", "video")
 
 
 @dataclass(frozen=True)
 class Record:
     """A question with its answer.
 
-    `image` and `audio` are paths relative to the file's folder. `evidence` is what experts found, for the experts
-    route. `rejected` makes it a preference pair whose chosen answer is `answer`. `accept` holds other right answers.
+    `image`, `audio` and `video` are paths relative to the file's folder. `evidence` is what experts found, for the
+    experts route. `rejected` makes it a preference pair whose chosen answer is `answer`. `accept` holds other right
+    answers.
     """
 
     id: str
@@ -34,6 +36,12 @@ class Record:
     accept: tuple[str, ...] = ()
     category: str = ""
     audio: str | None = None
+    video: str | None = None
+
+    @property
+    def media(self) -> dict[str, str]:
+        """The paths of its media by kind."""
+        return {kind: path for kind in MEDIA if (path := getattr(self, kind))}
 
     def to_json(self) -> str:
         """One JSON line, without the fields that say nothing."""
@@ -80,7 +88,7 @@ def parse_record(line: str) -> Record:
     for key in ("id", "question", "answer", "kind"):
         if not isinstance(values.get(key), str) or not values[key].strip():
             raise ValueError(f"'{key}' is missing or empty")
-    for key in ("image", "evidence", "rejected", "category", "audio"):
+    for key in ("image", "evidence", "rejected", "category", "audio", "video"):
         if not isinstance(values.get(key), str | None):
             raise ValueError(f"'{key}' is not a text")
     accept = values.get("accept", [])

@@ -13,7 +13,7 @@ from ui.commands.options import Config, Json, Profile, print_json
 
 def compare(
     questions: Annotated[
-        Path, typer.Argument(help="FILE.jsonl, FILE.csv or a folder: question, image or audio, answer.")
+        Path, typer.Argument(help="FILE.jsonl, FILE.csv or a folder: question, image, audio or video, answer.")
     ],
     routes: Annotated[
         str, typer.Option("--routes", help="Two or more of experts, connector, auto.")

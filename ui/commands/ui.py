@@ -32,16 +32,17 @@ def ui(
     from ui import app
 
     settings = load_settings(config, profile=profile)
-    made = app.create(Agent(settings), runs or [Path("runs")])
+    agent = Agent(settings)
+    made = app.create(agent, runs or [Path("runs")])
     try:
         _, url, _ = app.launch(
-            made, host=host, port=port, limits=settings.limits, inbrowser=browser, prevent_thread_lock=True
+            made, agent, host=host, port=port, limits=settings.limits, inbrowser=browser, prevent_thread_lock=True
         )
     except OSError:
         raise InputError(
             f"port {port} at {host} cannot be had; another program may have it: duet ui --port N"
         ) from None
-    print(f"Duet is at {url}  (Ctrl-C ends it)", flush=True)
+    print(f"Duet is at {url}, MCP at {url.rstrip('/')}/mcp  (Ctrl-C ends it)", flush=True)
     try:
         while True:
             time.sleep(3600)

@@ -1,0 +1,67 @@
+"""The page at / and its layout at /config, made once for each address under which they are asked.
+
+Gradio makes them anew each time, in some 50 ms, by copying all that the page is made of.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PATHS = ("/", "/config")
+MOST = 16  # pages that are kept
+PROXIED = (b"x-forwarded", b"x-direct", b"forwarded")  # headers that put another address into the page
+Key = tuple[str, str, bytes, str]
+Kept = tuple[Message, bytes]
+
+
+class FrontPage:
+    """ASGI middleware around an app whose page is the same for everybody: no login, nothing of a session in it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = _key(scope)
+        if key is None:
+            await self.app(scope, receive, send)
+        elif key in self._kept:
+            self._kept.move_to_end(key)
+            start, body = self._kept[key]
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+        else:
+            await self._make(key, scope, receive, send)
+
+    async def _make(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
+        """The page from the app itself, kept where it came whole."""
+        start: Message | None = None
+        parts: list[bytes] = []
+
+        async def keep(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message | {"headers": list(message["headers"])}  # what is around this may add to its own
+            elif message["type"] == "http.response.body":
+                parts.append(message.get("body", b""))
+                if not message.get("more_body", False) and start is not None and start["status"] == 200:
+                    self._kept[key] = (start, b"".join(parts))
+                    while len(self._kept) > MOST:
+                        self._kept.popitem(last=False)
+            await send(message)
+
+        await self.app(scope, receive, keep)
+
+
+def _key(scope: Scope) -> Key | None:
+    """Which page is asked for, under which address; None where it is something else, or comes through a proxy."""
+    if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] not in PATHS or scope.get("query_string"):
+        return None
+    headers: list[tuple[bytes, Any]] = scope["headers"]
+    if any(name.startswith(PROXIED) for name, _ in headers):
+        return None
+    host = next((value for name, value in headers if name == b"host"), b"")
+    return scope.get("scheme", "http"), scope.get("root_path", ""), host, scope["path"]
