@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from connector.constrained import Rules
 
 NO_REPEAT = 6  # no run of so many tokens is said twice
 
@@ -67,12 +68,14 @@ class LanguageModel:
         max_new_tokens: int,
         stop: threading.Event | None = None,
         within: AbstractContextManager[None] | None = None,
+        rules: Rules | None = None,
     ) -> Iterator[Token]:
         """Greedy answer to a prompt given as embeddings [T, D_llm], piece by piece.
 
-        Both routes come through here. No six tokens in a row are said twice, so no answer loops. Setting `stop`, or
-        closing the iterator, really stops the model after the token it is at. `within` is entered while this answer has
-        the model for itself: a connector's layers inside it are seen by no other question.
+        Both routes come through here. No six tokens in a row are said twice, so no answer loops; where there are
+        `rules` they alone say what may come. Setting `stop`, or closing the iterator, really stops the model after the
+        token it is at. `within` is entered while this answer has the model for itself: a connector's layers inside it
+        are seen by no other question.
 
         Raises:
             ModelError: the model failed; the message carries its reason.
@@ -103,7 +106,9 @@ class LanguageModel:
                         max_new_tokens=max_new_tokens,
                         do_sample=False,
                         pad_token_id=self.tokenizer.pad_token_id,
-                        logits_processor=LogitsProcessorList([NoRepeatNGramLogitsProcessor(NO_REPEAT), scorer]),
+                        logits_processor=LogitsProcessorList(
+                            [rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), scorer]
+                        ),
                         stopping_criteria=StoppingCriteriaList([halted]),
                         streamer=streamer,
                     )

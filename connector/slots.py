@@ -1,4 +1,9 @@
-"""The embedded connector: finds objects on the feature grid, says each in soft words `[colour][name][kind][place];`.
+"""The embedded connector: finds objects on the feature grid and says each in soft words, as in
+
+    3 small red apple , food top left
+
+which is: how many of its kind there are, size, colour, name, category, place. The whole picture comes before them: how
+many objects there are, and what it shows on the whole.
 
 A soft word is a mixture of the language model's own input embeddings, weighted by probabilities, so the untouched model
 can read it. Which words hold can be learned without the language model (stage `warmup`, thousands of samples a second);
@@ -21,6 +26,7 @@ COLOURS = ("black", "white", "gray", "red", "orange", "brown", "yellow", "green"
 SIZES = ("small", "medium", "large")
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "center", "right")
+MOST = 6  # objects counted
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,13 @@ class SlotConfig:
 
     @property
     def words(self) -> int:
-        """Tokens of a slot: colour, name, kind, row, column, a mark at its end."""
-        return self.name_words + 5
+        """Tokens of a slot: number, size, colour, name, category, row, column."""
+        return self.name_words + 6
 
     @property
     def n_tokens(self) -> int:
         """M."""
-        return self.whole_words + self.slots * self.words
+        return 1 + self.whole_words + self.slots * self.words
 
 
 class SlotConnector(nn.Module):
@@ -69,6 +75,7 @@ class SlotConnector(nn.Module):
     sizes_words: Tensor
     rows_words: Tensor
     columns_words: Tensor
+    numbers_words: Tensor
     silence: Tensor  # [D_llm]
 
     def __init__(self, config: SlotConfig) -> None:
@@ -83,6 +90,8 @@ class SlotConnector(nn.Module):
         self.colour = nn.Linear(c.hidden, len(COLOURS))
         self.category = nn.Linear(c.hidden, len(c.categories))
         self.size = nn.Linear(c.hidden, len(SIZES))
+        self.kin = nn.Linear(c.hidden, 64)  # objects of one name point the same way
+        self.alike = nn.Parameter(torch.tensor([8.0, 4.0]))  # how steeply, and from where on, they count as one kind
         self.classify1 = nn.Linear(stage, 1280)  # ImageNet's head: starts as the encoder's own
         self.classify2 = nn.Linear(1280, len(c.names))
         self.name = nn.Linear(c.hidden, len(c.names))
@@ -96,8 +105,8 @@ class SlotConnector(nn.Module):
             self.register_buffer(f"{vocabulary}_words", torch.zeros(*size, c.d_llm), persistent=False)
         for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
             self.register_buffer(f"{vocabulary}_words", torch.zeros(len(words), c.d_llm), persistent=False)
-        for vocabulary in ("silence", "mark"):  # what an empty slot says, and what ends a slot
-            self.register_buffer(vocabulary, torch.zeros(c.d_llm), persistent=False)
+        self.register_buffer("numbers_words", torch.zeros(MOST + 1, c.d_llm), persistent=False)
+        self.register_buffer("silence", torch.zeros(c.d_llm), persistent=False)  # what an empty slot says
 
     @property
     def n_tokens(self) -> int:
@@ -120,7 +129,8 @@ class SlotConnector(nn.Module):
         self.categories_words = torch.stack([rows(name, 1) for name in c.categories])
         for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
             setattr(self, f"{vocabulary}_words", torch.stack([rows(word, 1)[0] for word in words]))
-        self.silence, self.mark = rows("-", 1)[0], table[tokenizer(";", add_special_tokens=False).input_ids[-1]]
+        self.numbers_words = torch.stack([rows(str(number), 1)[0] for number in range(MOST + 1)])
+        self.silence = rows("-", 1)[0]
 
     def start_from(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         """Start the name head as the encoder's classifier (W1, b1, W2, b2); names beyond ImageNet's start unlikely."""
@@ -186,27 +196,38 @@ class SlotConnector(nn.Module):
         scores, cells = self.peaks(heat)  # [B, S]
         here = _gather(trunk, cells)  # [B, S, hidden]
         names = (self.config.sharpness * self.name_logits(here, _gather(stage, cells))).softmax(-1)
-        kinds = (
-            self.category(here).softmax(-1) @ self.categories_words[:, 0]
-            + self.size(here).softmax(-1) @ self.sizes_words
-        )
         rows, columns = self._places(cells)
+        open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))  # [B, S]
         spoken = torch.cat(
             [
+                self._number(self.kinship(here) @ open_[..., None]),
+                (self.size(here).softmax(-1) @ self.sizes_words)[:, :, None],
                 (self.colour(here).softmax(-1) @ self.colours_words)[:, :, None],
                 torch.einsum("bsk,kwd->bswd", names, self.names_words),
-                kinds[:, :, None],
+                (self.category(here).softmax(-1) @ self.categories_words[:, 0])[:, :, None],
                 (rows @ self.rows_words)[:, :, None],
                 (columns @ self.columns_words)[:, :, None],
-                self.mark.expand(*cells.shape, 1, -1),
             ],
             dim=2,
         )  # [B, S, words, D_llm]
         # The trunk's values are large beside a word's embedding: unscaled, a few steps of learning drown the words.
         spoken = spoken + self.residual(F.layer_norm(here, here.shape[-1:])).view_as(spoken)
-        open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))[..., None, None]
-        tokens = open_ * spoken + (1 - open_) * self.silence
-        return torch.cat([self._whole(features), tokens.flatten(1, 2)], dim=1)  # [B, M, D_llm]
+        shown = open_[..., None, None]
+        tokens = shown * spoken + (1 - shown) * self.silence
+        total = self._number(open_.sum(1, keepdim=True))  # [B, 1, D_llm]
+        return torch.cat([total, self._whole(features), tokens.flatten(1, 2)], dim=1)  # [B, M, D_llm]
+
+    def kinship(self, here: Tensor) -> Tensor:
+        """Cells' features [B, S, hidden] -> how surely two of them are of one name [B, S, S]; 1 with themselves."""
+        kin = F.normalize(self.kin(here), dim=-1)
+        alike = torch.sigmoid(self.alike[0] * (kin @ kin.transpose(1, 2)) - self.alike[1])
+        same = torch.eye(here.shape[1], device=here.device)
+        return same + (1 - same) * alike
+
+    def _number(self, count: Tensor) -> Tensor:
+        """Counts [...] -> soft digits [..., D_llm]."""
+        digits = torch.arange(len(self.numbers_words), device=count.device)
+        return (-((count[..., None] - digits) ** 2) * 8).softmax(-1) @ self.numbers_words
 
     def _whole(self, features: Tensor) -> Tensor:
         """The name of the whole picture in soft words [B, whole_words, D_llm], as the frozen classifier gives it."""
@@ -235,12 +256,15 @@ class SlotConnector(nn.Module):
             scores, cells = self.peaks(heat)
             here = _gather(trunk, cells)
             names = self.name_logits(here, _gather(stage, cells)).softmax(-1)[0]
+            open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))
+            alike = (self.kinship(here) @ open_[..., None])[0, :, 0]
             rows, columns = (place[0].argmax(-1) for place in self._places(cells))
             return [
                 {
                     "score": round(float(scores[0, s]), 3),
                     "name": c.names[int(names[s].argmax())],
                     "p": round(float(names[s].max()), 3),
+                    "alike": round(float(alike[s]), 2),
                     "colour": COLOURS[int(self.colour(here)[0, s].argmax())],
                     "category": c.categories[int(self.category(here)[0, s].argmax())],
                     "size": SIZES[int(self.size(here)[0, s].argmax())],
@@ -284,7 +308,7 @@ class Targets:
     categories: Tensor  # [B, O]
     sizes: Tensor  # [B, O]
     weights: dict[str, float] = field(
-        default_factory=lambda: {"name": 1.0, "colour": 1.0, "category": 0.5, "size": 0.3}
+        default_factory=lambda: {"name": 1.0, "colour": 1.0, "category": 0.5, "size": 0.3, "alike": 0.5}
     )
 
 
@@ -307,6 +331,12 @@ def warmup_loss(connector: SlotConnector, features: Tensor, targets: Targets) ->
             loss = loss + targets.weights[key] * F.cross_entropy(logits[known], truth[known])
             metrics[key] = float((logits[known].argmax(-1) == truth[known]).float().mean())
     known = present & (targets.names >= 0)
+    pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=known.device)
+    if pairs.any():
+        sure = connector.kinship(here)[pairs].clamp(1e-6, 1 - 1e-6)
+        alike = (targets.names[:, :, None] == targets.names[:, None])[pairs].float()
+        loss = loss + targets.weights["alike"] * F.binary_cross_entropy(sure, alike)
+        metrics["alike"] = float(((sure > 0.5) == (alike > 0.5)).float().mean())
     if known.any():
         logits, truth = connector.name_logits(here, there)[known], targets.names[known]
         loss = loss + targets.weights["name"] * name_loss(logits, truth, targets.kinds[known])

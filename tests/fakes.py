@@ -84,6 +84,7 @@ class FakeLanguageModel(LanguageModel):
         max_new_tokens: int,
         stop: threading.Event | None = None,
         within: AbstractContextManager[None] | None = None,
+        rules: Any = None,
     ) -> Iterator[Token]:
         ids = torch.cdist(embeddings.float(), self.model.get_input_embeddings().weight).argmin(-1).tolist()
         self.ids.append(ids)

@@ -35,15 +35,30 @@ def scene(*things: Thing) -> Scene:
     return Scene("train-0-000000", "images/0.png", "several", "plain", things)
 
 
-def test_it_speaks_two_words_for_the_whole_and_seven_for_each_slot() -> None:
-    assert made()(features()).shape == (2, 2 + 6 * 7, 32) == (2, SHAPE.n_tokens, 32)
+def test_it_speaks_three_words_for_the_whole_and_eight_for_each_slot() -> None:
+    assert made()(features()).shape == (2, 3 + 6 * 8, 32) == (2, SHAPE.n_tokens, 32)
 
 
 def test_a_closed_slot_says_silence() -> None:
     connector = made()
     torch.nn.init.constant_(connector.heat.bias, -50.0)
-    tokens = connector(features())[:, SHAPE.whole_words :]
+    said = connector(features())
+    tokens = said[:, 1 + SHAPE.whole_words :]
     assert torch.allclose(tokens, connector.silence.expand_as(tokens), atol=0.15)
+    assert torch.allclose(said[:, 0], connector.numbers_words[0].expand(2, -1), atol=0.15)
+
+
+def test_a_thing_is_of_its_own_kind_and_kinship_is_mutual() -> None:
+    kin = made().kinship(torch.randn(2, 6, SHAPE.hidden))
+    assert torch.equal(kin.diagonal(dim1=1, dim2=2), torch.ones(2, 6))
+    assert torch.allclose(kin, kin.transpose(1, 2)) and (kin >= 0).all()
+
+
+def test_whole_counts_are_said_as_their_digit() -> None:
+    connector = made()
+    said = connector._number(torch.tensor([[0.0, 3.02], [1.0, 6.4]]))
+    digits = connector.numbers_words[torch.tensor([[0, 3], [1, 6]])]
+    assert torch.allclose(said, digits, atol=0.01)
 
 
 def test_an_image_alone_says_what_it_says_in_a_batch() -> None:
@@ -110,6 +125,25 @@ def test_warmup_learns_where_things_are() -> None:
     assert losses[-1] < losses[0] / 3
     said = connector.describe(given)[0]
     assert (said["name"], said["colour"], said["category"], said["place"]) == ("circle", "red", "shape", "top left")
+
+
+def test_warmup_learns_which_things_are_of_one_name() -> None:
+    torch.manual_seed(4)
+    connector, given = made(), features(2)
+
+    def thing(name: str, x: int) -> Thing:
+        return Thing(name, "animal", (), "", "", (x, 0, x + 60, 60))
+
+    targets = warmup.targets([scene(thing("poodle", 0), thing("poodle", 120), thing("dog", 240))] * 2, SHAPE)
+    optimizer = torch.optim.Adam([p for p in connector.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(80):
+        loss, metrics = slots.warmup_loss(connector, given, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert metrics["alike"] == 1.0
+    here = slots._gather(connector.look(given)[0], targets.cells[:, :3])
+    assert ((connector.kinship(here) > 0.5)[0] == torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()).all()
 
 
 def test_the_classifier_learns_slower_than_the_rest() -> None:

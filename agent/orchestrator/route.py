@@ -43,8 +43,8 @@ class Orchestrator:
     """A route: `agent.ask(question, image=..., route=Orchestrator(decides=True, model="openai:gpt-5"))`.
 
     `model` is any chat model with tool calling: LangChain's name of one, or a BaseChatModel. Without it, it is the one
-    that the settings name: at their endpoint, or the embedded one, which plans through `agent.planner` and refines,
-    but cannot decide. `fallbacks` are asked where `model` fails. Anything callable can be the `planner`.
+    that the settings name: at their endpoint, or the embedded one, which plans (see planner.py) and refines, but cannot
+    decide. `fallbacks` are asked where `model` fails. Anything callable can be the `planner`.
 
     Raises:
         InputError: switches that do not fit each other.
@@ -243,7 +243,7 @@ def embedded_planner(agent: Agent, toolbox: Toolbox, stop: threading.Event) -> P
     """The planner of the agent's own language model, which is loaded when a plan is asked for."""
 
     def planner(question: str, media: Sequence[str]) -> Sequence[Call]:
-        from agent.planner import EmbeddedPlanner
+        from agent.orchestrator.planner import EmbeddedPlanner
 
         return EmbeddedPlanner(agent.llm(), toolbox, stop=stop)(question, media)
 

@@ -13,14 +13,14 @@ app = typer.Typer(help="Data that the connector learns from.", no_args_is_help=T
 @app.command()
 def cutouts(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
-    debs: Annotated[
-        Path | None, typer.Option("--debs", help="Folder with the .deb files, instead of apt-get download.")
+    packages: Annotated[
+        Path | None, typer.Option("--packages", help="Folder with the packages, instead of apt-get and npm.")
     ] = None,
 ) -> None:
-    """Make the cut-outs that scenes are composed of, from Debian packages."""
+    """Make the cut-outs and backdrops that scenes are composed of, from Debian and npm packages."""
     from connector.data.cutouts import build_cutouts
 
-    print(f"{len(build_cutouts(out, debs))} cut-outs in {out.name}")
+    print(f"{len(build_cutouts(out, packages))} cut-outs in {out.name}")
 
 
 @app.command()
@@ -53,6 +53,19 @@ def readings(
     print(f"{write_readings(scenes, n, seed=seed, say=print)} records in {scenes.name}/readings.jsonl")
 
 
+@app.command()
+def plans(
+    out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many different requests.")] = 2500,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same requests.")] = 0,
+) -> None:
+    """Write requests with the plans that fit them, from which the language model learns to plan."""
+    from connector.data.plans import plans as written
+    from connector.data.records import write_records
+
+    print(f"{write_records(out, written(n, seed))} records in {out.name}")
+
+
 @app.command("corrections")
 def write_own(
     scenes: Annotated[Path, typer.Option("--scenes", help="Folder made by `duet data scenes`.")],
@@ -76,7 +89,7 @@ def show_mask(
     file: Annotated[Path, typer.Argument(help="A JSONL of records.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many of its first records.")] = 3,
     stage: Annotated[str, typer.Option("--stage", help="pretrain, instruct or dpo.")] = "instruct",
-    image_tokens: Annotated[int, typer.Option("--image-tokens", min=0, help="Tokens of an image.")] = 44,
+    image_tokens: Annotated[int, typer.Option("--image-tokens", min=0, help="Tokens of an image.")] = 51,
     llm: Annotated[str | None, typer.Option("--llm", help="Whose tokenizer (default: the profile's model).")] = None,
 ) -> None:
     """Print which tokens carry loss: they stand in [[ ]], image tokens as <image x M>."""

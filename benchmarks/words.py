@@ -1,0 +1,96 @@
+"""What the connector's words hold: scenes' questions answered from them by fixed rules, without the language model.
+
+    python -m benchmarks.words runs/warmup/model --scenes runs/data/validation [--limit 500]
+
+The connector finds objects and says for each a name, a category, a colour, a size and a place. Here the likeliest of
+each are taken at their word, and the rules with which the tests check the generator answer from them instead of from
+the truth. Beside the same questions through the whole model this tells whether a miss is the connector's, which did not
+see, or the language model's, which did not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agent.evaluation.parsers import judge
+from connector import model as models
+from connector.data.draw import SIDE_PX
+from connector.data.records import Record, read_records
+from connector.data.scenes import SHAPES
+from connector.features import FeatureCache, content_key
+from connector.slots import COLUMNS, ROWS, SlotConnector
+from experts.errors import InputError
+from experts.kinds import kinds_of
+from tests.scene_oracle import answer
+
+SIDES = {"small": 0.2, "medium": 0.33, "large": 0.5}  # of the picture, for a box of that size
+
+
+def seen(said: list[dict[str, Any]], least: float) -> dict[str, Any]:
+    """The connector's objects above the score `least` in the form of a line of scenes.jsonl."""
+    things = []
+    for slot in said:
+        if slot["score"] < least:
+            continue
+        row, column = slot["place"].split()
+        x, y, half = COLUMNS.index(column) * 2 + 1, ROWS.index(row) * 2 + 1, SIDES[slot["size"]] * 3
+        shape = slot["name"] if slot["name"] in SHAPES else ""
+        above = {"shape": ("shape", *(("rectangle",) if shape == "square" else ()))}.get(slot["category"], ())
+        things.append(
+            {
+                "name": slot["name"],
+                "category": slot["category"],
+                "accept": (*kinds_of(slot["name"]), *above, slot["category"]),
+                "colour": slot["colour"],
+                "shape": shape,
+                "text": "",
+                "box": [at * SIDE_PX / 6 for at in (x - half, y - half, x + half, y + half)],
+            }
+        )
+    return {"things": things}
+
+
+def read(record: Record, scene: dict[str, Any]) -> str:
+    """The answer by the rules; nothing where they have none."""
+    try:
+        right = answer(record.question, record.kind, scene)
+    except AssertionError:
+        return ""
+    return next((thing["name"] for thing in scene["things"] if thing["name"] in right), min(right, default=""))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="a saved model with a slot connector")
+    parser.add_argument("--scenes", type=Path, required=True, help="folder made by `duet data scenes`")
+    parser.add_argument("--features", type=Path, help="cache of encoder features")
+    parser.add_argument("--limit", type=int, default=500, help="scenes at most")
+    args = parser.parse_args()
+    model = models.load(args.model)
+    connector = model.connector
+    if not isinstance(connector, SlotConnector):
+        raise InputError("the model's connector does not speak in words; expected one of kind 'slots'")
+    records = read_records(args.scenes / "questions.jsonl")
+    images = list(dict.fromkeys(record.image for record in records if record.image))[: args.limit]
+    keys = {image: content_key(args.scenes / image) for image in images}
+    cache = FeatureCache(args.features or args.scenes.parent / "features", model.encoder.fingerprint())
+    cache.fill(((keys[image], args.scenes / image) for image in images), model.encoder, say=print)
+    least = float(connector.gate[1])
+    right, asked = Counter[str](), Counter[str]()
+    with torch.inference_mode():
+        scenes = {image: seen(connector.describe(cache.get([keys[image]])), least) for image in images}
+    for record in records:
+        if record.image in scenes and record.kind != "text":
+            asked[record.kind] += 1
+            right[record.kind] += bool(judge(record, read(record, scenes[record.image])).correct)
+    for kind in sorted(asked):
+        print(f"{kind:12} {right[kind] / asked[kind]:6.1%} of {asked[kind]}")
+
+
+if __name__ == "__main__":
+    main()
