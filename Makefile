@@ -4,6 +4,7 @@
 #   make ui      the app in the browser, at http://127.0.0.1:7860; make ui ARGS="--port 8000"
 #   make test    the whole test suite; make test ARGS="tests/test_media.py -x" for a part of it
 #   make check   ruff, formatting, types
+#   make browser the app in a real browser, Debian's chromium; ARGS="--screenshots FOLDER" keeps pictures of its pages
 #
 # Everything goes into .venv, at the versions of constraints.txt, and into $DUET_HOME (~/.cache/duet). pip is called only
 # where what it would install has changed, and weights only where one is missing: once both are there, nothing needs a
@@ -20,11 +21,13 @@ MADE := $(VENV)/made
 APP := $(VENV)/app-$(SUM)
 DEV := $(VENV)/dev-$(SUM)
 
+CHROMIUM := /usr/bin/chromium
+
 # No hub is asked while models run, not even whether a file is still the newest
 QUIET := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 YOLO_OFFLINE=true GRADIO_ANALYTICS_ENABLED=False
 run = @echo '$$ duet $(1)' && $(QUIET) DUET_OFFLINE=1 $(BIN)/duet $(1)
 
-.PHONY: help demo ui test check weights lock clean
+.PHONY: help demo ui test check browser weights lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -45,6 +48,19 @@ check: $(DEV)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+# Playwright comes with the rest for tests, and drives the browser that the system has
+browser: $(DEV)
+	@test -x $(CHROMIUM) || { \
+	    echo "installing chromium"; \
+	    as=$$(test "$$(id -u)" = 0 || echo "sudo -n"); \
+	    get="$$as apt-get -q -y --no-install-recommends install chromium"; \
+	    { $$get || { $$as apt-get -q update && $$get; }; } >&2 && test -x $(CHROMIUM); \
+	} || { \
+	    echo "these tests drive $(CHROMIUM), which is not there and could not be installed; as root: apt-get install chromium" >&2; \
+	    exit 1; \
+	}
+	$(QUIET) $(BIN)/python -m pytest -m browser $(ARGS)
 
 weights: $(APP)
 	@$(BIN)/duet weights fetch

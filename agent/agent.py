@@ -95,8 +95,8 @@ class Agent:
 
         Each medium is a path, bytes, a data URL, an array or an opened medium, or a list of them; `media` takes any.
         `route` is a name, or a route itself, such as agent.orchestrator.route.Orchestrator(decides=True, model=...).
-        Where a single route cannot answer its error is raised; `both` and `auto` tell it in an Answer with `error`. `check`
-        has experts check each answer's claims (its `check`); None is as the settings say.
+        Where a single route cannot answer its error is raised; `both` and `auto` tell it in an Answer with `error`.
+        `check` has experts check each answer's claims (its `check`); None is as the settings say.
 
         Raises:
             InputError: the question, a medium or the route is not acceptable.

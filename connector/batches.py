@@ -95,9 +95,12 @@ class Sequences:
             and getattr(self, item.name) is not None
         }
         batch = self.input
-        features = batch.features
-        parts = (batch.ids, batch.mask, batch.slots, features, batch.turns, batch.positions)
-        moved["input"] = type(batch)(*(part if part is None else part.to(device) for part in parts))
+        there = {
+            item.name: part.to(device)
+            for item in dataclasses.fields(batch)
+            if (part := getattr(batch, item.name)) is not None
+        }
+        moved["input"] = dataclasses.replace(batch, **there)
         return dataclasses.replace(self, **moved)
 
 

@@ -1,112 +1,36 @@
-"""The app in a real browser, Debian's chromium: `apt-get install chromium`, `pytest -m browser tests/test_browser.py`.
-
-DUET_SCREENSHOTS=docs/images keeps pictures of the pages.
-"""
+"""The app in a real browser, Debian's chromium: `make browser`, or `pytest -m browser tests/test_browser.py`."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from served import EXAMPLES, served
+from browsing import ALLOWED, PHONE, WAIT_MS, Page, logged
+from served import EXAMPLES
 
 pytestmark = pytest.mark.browser
-CHROMIUM = Path("/usr/bin/chromium")
-SHOTS = os.environ.get("DUET_SCREENSHOTS")
-WAIT_MS = 60_000
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+CUP, SPOON = [190 / 600, 60 / 400, 420 / 600, 330 / 400], [330 / 600, 250 / 400, 470 / 600, 330 / 400]
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    run = tmp_path_factory.mktemp("runs") / "warmup"
-    run.mkdir()
-    rows = [
-        {"step": n, "loss": 2 / n, "lr": {"connector": 0.001}, "samples": 8 * n, "seconds": n} for n in range(1, 60)
-    ]
-    (run / "log.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    with served(tmp_path_factory.mktemp("home"), run.parent, pause_s=0.1) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM.exists():
-        pytest.skip("needs Debian's chromium: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def context(browser: Any) -> Iterator[Any]:
-    made = browser.new_context(viewport=DESK, locale="en-US")
-    made.set_default_timeout(WAIT_MS)
-    yield made
-    made.close()
-
-
-class Page:
-    """A page of the app and what its console complained about."""
-
-    def __init__(self, context: Any, address: str) -> None:
-        self.page = context.new_page()
-        self.complaints: list[str] = []
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(address)
-        self.page.wait_for_selector("#ask textarea")
-        self.page.wait_for_selector("#evidence-list .findings")
-
-    def ask(self, question: str, *files: Path, box: str = "#ask") -> None:
-        if files:
-            with self.page.expect_file_chooser() as chooser:
-                self.page.click(f"{box} .upload-button")
-            chooser.value.set_files([str(file) for file in files])
-            self.page.wait_for_selector(f"{box} .thumbnail-item")
-        self.page.fill(f"{box} textarea", question)
-        self.page.press(f"{box} textarea", "Enter")
-
-    def said(self, box: str = "#chat") -> str:
-        return self.page.inner_text(f"{box} .bot.message >> nth=-1")
-
-    def wait_for(self, text: str, box: str = "#chat") -> None:
-        self.page.wait_for_function(
-            "([box, text]) => document.querySelector(box)?.innerText.includes(text)", arg=[box, text]
-        )
-
-    def shot(self, name: str) -> None:
-        if SHOTS:
-            Path(SHOTS).mkdir(parents=True, exist_ok=True)
-            self.page.wait_for_timeout(700)
-            self.page.screenshot(path=f"{SHOTS}/{name}.png")
-
-
-@pytest.fixture
-def page(context: Any, address: str) -> Page:
-    return Page(context, address)
-
-
-def test_photo_is_answered_with_its_timeline_its_boxes_and_links_to_them(page: Page) -> None:
-    page.shot("chat-empty")
+def test_photo_gets_both_answers_their_timelines_boxes_and_links_to_them(page: Page) -> None:
+    page.page.click("#route label:has-text('both')")
     page.ask("What is in the picture?", EXAMPLES / "photo.jpg")
     page.page.wait_for_selector("#evidence-picture img")
-    page.wait_for("It stands on a wooden table.")
-    page.page.click("#chat :text('How it was answered')")
+    page.answered("It stands on a wooden table.")
+    for route in ("experts", "connector"):
+        page.page.click(f"#chat :text('{route} · How it was answered')")
+        page.wait_for(f"{route} · How it was answered")
     page.wait_for("detect · 2 findings")
-    page.page.hover("#chat .bot.message >> nth=-1")
-    page.page.mouse.wheel(0, 2000)
-    page.shot("chat")
+    page.wait_for("encoder · ")
+    assert page.page.inner_text("#chat").count("It stands on a wooden table.") == 2
     listed = page.page.inner_text("#evidence-list")
     assert "cup" in listed and "spoon" in listed
+    assert page.drawn() == [pytest.approx(CUP, abs=0.01), pytest.approx(SPOON, abs=0.01)]
     page.page.click("#chat a[href='#evidence-1-2']")
     page.page.wait_for_selector("#evidence-list button[data-number='2'][aria-current]")
+    page.page.wait_for_function("document.querySelectorAll('#evidence-picture img.mask').length === 1")
+    assert page.drawn() == [pytest.approx(SPOON, abs=0.01)]
     assert page.complaints == []
 
 
@@ -162,6 +86,33 @@ def test_undo_puts_the_question_back_and_retry_asks_it_again(page: Page) -> None
     assert page.complaints == []
 
 
+def test_own_question_is_edited_in_place_and_what_came_after_it_goes(page: Page) -> None:
+    for number, files in ((31, [EXAMPLES / "photo.jpg"]), (32, [])):
+        page.ask(f"What is number {number}?", *files)
+        page.answered(f"It is {number}.")
+    page.page.click("#chat [aria-label='Edit'] >> nth=0")
+    assert page.page.input_value("#chat textarea") == "What is number 31?"
+    page.page.fill("#chat textarea", "What is number 33?")
+    page.page.click("#chat [aria-label='Submit']")
+    page.answered("It is 33.")
+    shown = page.page.inner_text("#chat")
+    assert "number 31" not in shown and "number 32" not in shown
+    page.page.reload()
+    page.wait_for("It is 33.")
+    assert page.complaints == []
+
+
+def test_copy_takes_what_was_said_and_nothing_else(page: Page) -> None:
+    page.ask("What is in the picture?", EXAMPLES / "photo.jpg")
+    page.answered("It stands on a wooden table.")
+    page.page.click("#chat .bot-row >> nth=-1")
+    page.page.click("#chat [aria-label='Copy message'] >> nth=-1")
+    page.page.wait_for_selector("#chat [aria-label='Copied message']")
+    told = page.page.evaluate("navigator.clipboard.readText()")
+    assert told == "The picture shows a red cup with a spoon. It stands on a wooden table."
+    assert page.complaints == []
+
+
 def test_recording_has_its_transcript_and_a_click_in_it_seeks(page: Page) -> None:
     page.ask("Where does the train leave?", EXAMPLES / "announcement.wav")
     page.wait_for("From platform four.")
@@ -169,7 +120,6 @@ def test_recording_has_its_transcript_and_a_click_in_it_seeks(page: Page) -> Non
     page.page.click("#evidence-list button[data-number='2']")
     page.page.wait_for_selector("#evidence-list button[data-number='2'][aria-current]")
     page.page.wait_for_function("document.querySelector('#evidence-player #time')?.innerText.trim() === '0:01'")
-    page.shot("recording")
     assert page.complaints == []
 
 
@@ -179,55 +129,88 @@ def test_both_routes_stand_side_by_side(page: Page) -> None:
     for route in ("experts", "connector"):
         page.wait_for("It stands on a wooden table.", f"#compare-{route}")
         page.wait_for("tokens", f"#compare-{route}")
-    page.page.wait_for_selector("#compare-evidence-experts-picture img")
-    page.shot("compare")
+    assert len(page.drawn("#compare-evidence-experts-picture")) == 2
     assert page.complaints == []
 
 
-def test_one_expert_by_hand_and_the_curves_of_a_run(page: Page) -> None:
+def test_one_expert_by_hand_draws_what_it_found(page: Page) -> None:
     page.page.click("button[role=tab]:has-text('Tools')")
     page.page.set_input_files("#tool-file input[type=file]", str(EXAMPLES / "photo.jpg"))
     page.page.wait_for_selector("#tool-file .file-preview")
     page.page.click("#tool-run")
-    page.page.wait_for_selector("#tool-picture img")
+    assert len(page.drawn("#tool-picture")) == 2
     assert "2 findings" in page.page.inner_text("#tool-told")
-    page.shot("tools")
-    page.page.click("button[role=tab]:has-text('Training')")
-    page.page.wait_for_selector("#loss canvas, #loss svg")
-    assert "step 59" in page.page.inner_text("#run-told")
-    page.shot("training")
     assert page.complaints == []
 
 
-def test_file_that_is_no_picture_is_told_and_the_session_goes_on(page: Page, tmp_path: Path) -> None:
-    broken = tmp_path / "holiday.png"
-    broken.write_bytes(b"this is no picture")
-    page.ask("What is in the picture?", broken)
-    page.page.wait_for_selector(".toast-body:has-text('holiday.png')")
-    told = page.page.inner_text(".toast-body")
-    assert "request" in told
-    assert str(tmp_path) not in told and "Traceback" not in told
-    page.page.click("#ask .thumbnail-item button")
-    page.ask("What is number 5?", EXAMPLES / "photo.jpg")
-    page.wait_for("It is 5.")
+def test_curves_of_a_run_grow_while_it_trains(page: Page, runs: Path) -> None:
+    log = runs / "warmup" / "log.jsonl"
+    for step in (60, 61):
+        with log.open("a") as lines:
+            lines.write(logged(step))
+        if step == 60:  # a run that is written to is looked at again by itself
+            page.page.reload()
+            page.page.click("button[role=tab]:has-text('Training')")
+            page.page.wait_for_selector("#loss canvas, #loss svg")
+        page.wait_for(f"step {step}", "#run-told")
+    assert page.complaints == []
+
+
+def test_keys_alone_ask_choose_the_route_open_the_evidence_and_change_the_page(page: Page) -> None:
+    keys = page.page.keyboard
+    page.page.click("button[role=tab]:has-text('Compare')")
+    page.page.focus("button[role=tab]:has-text('Chat')")
+    keys.press("Enter")
+    page.page.wait_for_selector("#ask textarea")
+    page.give(EXAMPLES / "photo.jpg")
+    page.page.focus("#ask textarea")
+    keys.type("What is number 9?")
+    reach(page, "#route input[value='experts']")
+    keys.press("Space")
+    page.page.wait_for_selector("#route label:has(input:checked):has-text('experts')")
+    page.page.focus("#ask textarea")
+    keys.press("Enter")
+    page.answered("It is 9.")
+    page.page.wait_for_selector("#evidence-list button[data-number='2']")
+    reach(page, "#evidence-list button[data-number='2']")
+    keys.press("Enter")
+    page.page.wait_for_selector("#evidence-list button[data-number='2'][aria-current]")
+    assert page.complaints == []
+
+
+def reach(page: Page, selector: str) -> None:
+    """Press Tab until the focus is there."""
+    for _ in range(80):
+        if page.page.evaluate("(selector) => !!document.activeElement?.matches(selector)", selector):
+            return
+        page.page.keyboard.press("Tab")
+    raise AssertionError(f"the Tab key does not lead to {selector}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone_shows_everything_within_its_width(browser: Any, address: str, scheme: str) -> None:
-    made = browser.new_context(viewport=PHONE, locale="zh-CN", color_scheme=scheme, has_touch=True, is_mobile=True)
+def test_phone_in_chinese_shows_everything_within_its_width_and_readably(
+    browser: Any, address: str, scheme: str
+) -> None:
+    made = browser.new_context(
+        viewport=PHONE, locale="zh-CN", color_scheme=scheme, has_touch=True, is_mobile=True, permissions=ALLOWED
+    )
     made.set_default_timeout(WAIT_MS)
     page = Page(made, address)
     page.page.wait_for_selector("button[role=tab]:has-text('对话')")
+    assert "询问图像" in (page.page.get_attribute("#ask textarea", "placeholder") or "")
     page.ask("What is in the picture?", EXAMPLES / "photo.jpg")
-    page.wait_for("It stands on a wooden table.")
+    page.answered("It stands on a wooden table.")
+    page.wait_for("回答过程")  # and not "How it was answered"
     page.page.wait_for_selector("#evidence-picture img")
-    page.page.wait_for_selector("#ask .submit-button")
     assert page.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    if scheme == "dark":
-        page.page.evaluate("document.body.classList.contains('dark')")
-    page.page.evaluate("window.scrollTo(0, 0)")
-    page.shot(f"phone-{scheme}")
-    page.page.evaluate("document.querySelector('#evidence-list').scrollIntoView({block: 'end'})")
-    page.shot(f"phone-{scheme}-evidence")
+    for wide in ("#chat", "#ask", "#evidence-picture", "#evidence-list"):
+        box = page.page.locator(wide).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"], wide
+    assert page.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    for text in ("#chat .bot.message .prose p", "#chat .user.message .prose p", "#evidence-list span", "#ask textarea"):
+        assert page.contrast(text) >= 4.5, text
+    page.page.evaluate("document.activeElement.blur()")
+    page.ask("", EXAMPLES / "photo.jpg")
+    assert "请求" in page.toast("the question is empty")
     assert page.complaints == []
     made.close()

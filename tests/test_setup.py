@@ -106,6 +106,38 @@ def test_check_and_test_install_the_tools_once_and_run_everything(clone: Clone) 
     assert installs(clone.calls("check", "test")) == []
 
 
+APT = """#!/bin/sh
+echo "apt-get $*" >> "$CALLS"
+case "$*" in *"install chromium") test -z "$APT_FAILS" && touch "$BROWSER" && chmod +x "$BROWSER";; *) exit 1;; esac
+"""
+
+
+@pytest.fixture
+def no_browser(clone: Clone) -> Path:
+    """Where a browser would be, on a machine with a stand-in for apt-get."""
+    folder = clone.python.parent
+    for name, text in (("apt-get", APT), ("sudo", '#!/bin/sh\nshift\nexec "$@"\n')):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    clone.env |= {"PATH": f"{folder}:{clone.env['PATH']}", "BROWSER": str(folder / "chromium")}
+    return folder / "chromium"
+
+
+def test_browser_is_installed_once_where_it_is_missing(clone: Clone, no_browser: Path) -> None:
+    get = "apt-get -q -y --no-install-recommends install chromium"
+    first, again = (clone.calls("browser", f"CHROMIUM={no_browser}", "ARGS=-x") for _ in range(2))
+    assert first.count(get) == 1 and get not in again
+    assert first[-1] == again[-1] == "python -m pytest -m browser -x"
+
+
+def test_browser_that_cannot_be_installed_is_told_in_one_line(clone: Clone, no_browser: Path) -> None:
+    done = clone.make("browser", f"CHROMIUM={no_browser}", APT_FAILS="1")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert line.endswith("as root: apt-get install chromium")
+    assert "pytest" not in clone.calls_file.read_text()
+
+
 @pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml"])
 def test_files_that_were_only_touched_call_no_pip(clone: Clone, name: str) -> None:
     clone.calls("demo")
@@ -149,7 +181,7 @@ def test_python_of_another_version_is_refused_in_one_line(clone: Clone) -> None:
 
 def test_make_alone_says_what_there_is(clone: Clone) -> None:
     said = clone.make().stdout
-    assert all(f"make {target} " in said for target in ("demo", "test", "check"))
+    assert all(f"make {target} " in said for target in ("demo", "ui", "test", "check", "browser"))
     assert not clone.calls_file.exists()
 
 

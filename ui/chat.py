@@ -106,6 +106,7 @@ class Chat:
                     latex_delimiters=[],
                     feedback_options=None,
                     layout="bubble",
+                    group_consecutive_messages=False,  # one of a file and a text together cannot be edited
                     placeholder=words.word("empty_chat"),
                     examples=examples(),
                 )
@@ -127,13 +128,20 @@ class Chat:
                 )
                 with gr.Accordion(words.word("camera"), open=False), gr.Row():
                     photo = gr.Image(
-                        sources=["webcam"], type="filepath", label=words.word("photo"), format="png", height=260
+                        sources=["webcam"],
+                        type="filepath",
+                        label=words.word("photo"),
+                        format="png",
+                        height=260,
+                        elem_id="camera-photo",
                     )
                     film = gr.Video(
                         sources=["webcam"],
                         label=words.word("film"),
                         height=260,
+                        include_audio=True,  # else gradio strips it with a program that need not be there
                         webcam_options=gr.WebcamOptions(mirror=False),
+                        elem_id="camera-film",
                     )
             with gr.Column(scale=2, min_width=320):
                 self.panel = Panel(links=True)
@@ -156,7 +164,7 @@ class Chat:
         delete.click(self.delete, [self.browser], shown, **LIGHT)
         self.panel.listing.click(self.point, [self.browser], self.panel.outputs, **LIGHT)
         photo.input(self.attach, [photo, self.box], [self.box, photo], **LIGHT)
-        film.input(self.attach, [film, self.box], [self.box, film], **LIGHT)
+        film.change(self.attach, [film, self.box], [self.box, film], **LIGHT)  # a recording is no input to gradio
         gr.on([gr.context.Context.root_block.load], self.restore, [self.browser], shown, **LIGHT)  # type: ignore[union-attr]
 
     # -- answering ----------------------------------------------------------------------------------------------
@@ -168,7 +176,7 @@ class Chat:
         files = [(file, Path(file).name) for file in asked["files"]]
         if not files and turns:
             files = [(medium.path, medium.name) for medium in turns[-1].media]
-        yield from self._answer(asked["text"], files, route, turns, browser, request, asked)
+        yield from self._answer(asked["text"], files, route, turns, browser, request)
 
     def retry(self, route: str, brought: Any, data: gr.RetryData, request: gr.Request) -> Iterator[Updates]:
         """The same question again."""
@@ -199,10 +207,9 @@ class Chat:
         turns: list[Turn],
         browser: dict[str, str],
         request: gr.Request,
-        asked: dict[str, Any] | None = None,
     ) -> Iterator[Updates]:
         language = words.language(request)
-        idle = gr.MultimodalTextbox(value=asked, submit_btn=True, stop_btn=False)
+        idle = gr.MultimodalTextbox(submit_btn=True, stop_btn=False)
         try:
             opened = [open_media(file, limits=self.agent.settings.limits, name=name) for file, name in files]
             question = self.agent.question(text, media=opened)
@@ -226,7 +233,15 @@ class Chat:
             except (sqlite3.Error, OSError) as error:
                 gr.Warning(words.say(language, "not_kept", reason(error)))
             try:
-                for step in self.agent.stream(question.text, media=list(question.media), route=route, stop=stop):
+                steps = self.agent.stream(
+                    question.text,
+                    media=list(question.media),
+                    route=route,
+                    stop=stop,
+                    conversation=browser["conversation"],
+                    turn=turn.number,
+                )
+                for step in steps:
                     timeline.add(step)
                     if step.kind != "token" or time.monotonic() - shown > PACE_S:
                         turn.messages = timeline.messages()
@@ -280,7 +295,8 @@ class Chat:
         self.stop(request)
         try:
             self.store.delete(browser["conversation"], browser["owner"])
-        except (sqlite3.Error, OSError) as error:
+            self.agent.forget(browser["conversation"])
+        except (sqlite3.Error, OSError, DuetError) as error:
             gr.Warning(told(error, words.language(request)))
         return self._shown([], browser | {"conversation": ""}, words.language(request))
 

@@ -44,7 +44,7 @@ class FrontPage:
         async def keep(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                start = message | {"headers": list(message["headers"])}  # what is around this may add to its own
+                start = {**message, "headers": list(message["headers"])}  # what is around this may add to its own
             elif message["type"] == "http.response.body":
                 parts.append(message.get("body", b""))
                 if not message.get("more_body", False) and start is not None and start["status"] == 200:

@@ -15,6 +15,7 @@ from agent.answer import Answer, Step
 from experts.base import Finding
 
 MARGIN = 11  # columns before a line of a route: its name stands there
+MOST_SUPPORT = 3  # findings named for a sentence
 MOST_FINDINGS = 20  # in a table; the rest is counted
 COLOURS = {"error": "red", "fallback": "yellow", "note": "yellow", "stop": "yellow"}
 
@@ -43,6 +44,10 @@ def answers(question: str, steps: Iterable[Step]) -> list[Answer]:
     for answer in done:
         table.add_row(answer.route, _safe(answer.text), f"{answer.confidence:.2f}", f"{answer.seconds:.2f}")
     console.print(table)
+    for answer in done:
+        if answer.links:
+            several = f" ({answer.route})" if len(done) > 1 else ""
+            console.print(f"[dim]supported by{several}  {_safe(_support(answer))}[/dim]")
     found = next((answer.findings for answer in done if answer.findings), ())
     if found:
         console.print(_table(found, "Evidence"))
@@ -167,6 +172,23 @@ def _told(step: Step) -> str:
         adapter = f" with adapter {step.data['adapter']}" if step.data.get("adapter") else ""
         return f"{step.data['answer_tokens']} tokens by {step.name}{adapter}"
     return step.text
+
+
+def _support(answer: Answer) -> str:
+    """Which findings the sentences of an answer rest on, with where to look: a box in pixels, or seconds."""
+    spans = list(dict.fromkeys((link.start, link.end) for link in answer.links))
+    parts = []
+    for start, end in spans:
+        told = []
+        for number in dict.fromkeys(link.finding for link in answer.links if link.start == start):
+            finding = answer.findings[number]
+            text = finding.text if len(finding.text) <= 30 else finding.text[:29] + "…"
+            corners = f" ({' '.join(f'{v:.0f}' for v in finding.box)})" if finding.box else ""
+            when = f" {finding.span[0]:.1f}-{finding.span[1]:.1f} s" if finding.span else ""
+            told.append(f"{finding.expert} '{text}'{corners}{when}")
+        head = f"{answer.text[start:end][:40]} <- " if len(spans) > 1 else ""
+        parts.append(head + ", ".join(told[:MOST_SUPPORT]) + (" …" if len(told) > MOST_SUPPORT else ""))
+    return "; ".join(parts)
 
 
 def _soft_words(step: Step) -> str:

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.answer import Answer, Step
+from agent.answer import Answer, Link, Step
+from agent.checking.links import find
 from experts.base import Finding
-from experts.kinds import matches
 from ui.words import say
 
 MOST_LINES = 12  # findings of a step that its entry in the timeline lists; the rest is counted
 MOST_LINKS = 8  # from one answer to its evidence
+MOST_NUMBER = 99  # of a finding that is linked to
 SURE = 0.3  # score from which a thing that the connector says is worth showing
-ICONS = {"error": "⚠", "fallback": "↪", "note": "ℹ", "stop": "■", "llm": "✎"}
+ICONS = {"error": "⚠", "fallback": "↪", "note": "ℹ", "stop": "■", "llm": "✎", "check": "✓"}
 
 
 @dataclass
@@ -60,8 +61,8 @@ class Timeline:
 
     def findings(self) -> list[Finding]:
         """What the experts found for these answers, or have found so far."""
-        found = next((answer.findings for answer in self.answers() if answer.findings), None)
-        if found is not None:
+        found = max((answer.findings for answer in self.answers()), key=len, default=())
+        if found:  # routes that answer beside each other have the same findings, one of them perhaps some more
             return list(found)
         return [
             finding for part in self.parts for step in part.steps if step.kind == "expert" for finding in step.findings
@@ -92,7 +93,9 @@ class Timeline:
             for part in self.parts:
                 part.aside = part.route != step.route
             return next(part for part in self.parts if part.route == step.route)
-        elif not self.parts or self.parts[-1].route != step.route:
+        elif known := next((part for part in reversed(self.parts) if part.route == step.route), None):
+            return known
+        else:
             self.parts.append(Part(step.route))
         return self.parts[-1]
 
@@ -125,6 +128,8 @@ class Timeline:
         if answer.fallback:
             told = answer.fallback
             lines.append(f"*{plain(say(self.language, 'because', told.from_, told.to, told.reason))}*")
+        if answer.check and answer.check.corrected:
+            lines.append(f"✓ *{plain(say(self.language, 'corrected', answer.check.corrected))}*")
         if answer.error:
             lines[0] = f"⚠ {lines[0]}"
         figures = facts(answer, self.language)
@@ -188,34 +193,31 @@ def says(step: Step) -> list[str]:
 
 
 def linked(answer: Answer, findings: Sequence[Finding], turn: int) -> str:
-    """An answer's text, each sentence followed by links to the findings it rests on.
+    """An answer's text, each sentence followed by links to the findings it rests on, with the second of a sound.
 
-    These are the findings that the evidence step cites for the question and those that a sentence names; a cited one
-    that no sentence names stands at the end.
+    An answer without findings of its own, the connector's beside the experts', is linked to `findings` by its words.
     """
+    parts: list[str] = []
+    told: set[int] = set()
+    at = 0
+    for link in _links(answer, findings):
+        if link.finding in told or link.finding >= MOST_NUMBER or len(told) == MOST_LINKS:
+            continue
+        told.add(link.finding)
+        if link.end > at:
+            parts.append(plain(answer.text[at : link.end]))
+            at = link.end
+        finding = findings[link.finding]
+        number = f"{link.finding + 1}" + (f" · {clock(finding.span[0])}" if finding.span else "")
+        parts.append(f" [\\[{number}\\]](#evidence-{turn}-{link.finding + 1})" if turn else f" \\[{number}\\]")
+    return "".join([*parts, plain(answer.text[at:].rstrip())])
+
+
+def _links(answer: Answer, findings: Sequence[Finding]) -> Sequence[Link]:
+    if answer.links and len(answer.findings) <= len(findings):
+        return answer.links
     cited = {id(finding) for step in answer.trace if step.kind == "evidence" for finding in step.findings}
-    sentences = re.split(r"(?<=[.!?。！？])\s+", answer.text.strip())
-    marks: list[list[int]] = [[] for _ in sentences]
-    for number, finding in enumerate(findings[:99], 1):
-        if sum(map(len, marks)) == MOST_LINKS:
-            break
-        named = next((n for n, sentence in enumerate(sentences) if _names(sentence, finding)), None)
-        if named is None and id(finding) in cited:
-            named = len(sentences) - 1
-        if named is not None:
-            marks[named].append(number)
-    return " ".join(
-        plain(sentence) + "".join(f" [\\[{n}\\]](#evidence-{turn}-{n})" if turn else f" \\[{n}\\]" for n in numbers)
-        for sentence, numbers in zip(sentences, marks, strict=True)
-    )
-
-
-def _names(sentence: str, finding: Finding) -> bool:
-    if finding.expert in ("ocr", "speech", "caption"):
-        return len(finding.text) > 2 and finding.text.lower().strip(" .") in sentence.lower()
-    words = re.findall(r"[\w'-]+", sentence.lower())
-    length = len(finding.text.split())
-    return any(matches(" ".join(words[n : n + length]), finding.text) for n in range(len(words) - length + 1))
+    return find(answer.text, findings, [number for number, f in enumerate(findings) if id(f) in cited])
 
 
 def facts(answer: Answer, language: str) -> str:

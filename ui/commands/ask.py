@@ -15,6 +15,10 @@ def ask(
     audio: Annotated[list[str] | None, typer.Option("--audio", help="A sound file; may be repeated.")] = None,
     video: Annotated[list[str] | None, typer.Option("--video", help="A video file; may be repeated.")] = None,
     route: Annotated[str, typer.Option("--route", help="experts, connector, auto or both.")] = "auto",
+    conversation: Annotated[
+        str, typer.Option("--conversation", help="A name; questions under it may point back to earlier media.")
+    ] = "",
+    check: Annotated[bool, typer.Option("--check", help="Let experts check what the answer claims.")] = False,
     as_json: Json = False,
     config: Config = None,
     profile: Profile = None,
@@ -26,7 +30,9 @@ def ask(
     from ui import show
 
     agent = Agent(load_settings(config, profile=profile))
-    steps = agent.stream(question, image=image, audio=audio, video=video, route=route)
+    steps = agent.stream(
+        question, image=image, audio=audio, video=video, route=route, conversation=conversation, check=check or None
+    )
     answers = [step.answer for step in steps if step.answer] if as_json else show.answers(question, steps)
     if all(answer.error for answer in answers):
         raise ModelError(f"no answer: {answers[0].error}")

@@ -14,7 +14,10 @@ from ui.commands.options import Config, Json, Profile, print_json
 
 
 def evaluate(
-    benchmark: Annotated[str, typer.Option("--benchmark", help="scenes, captions, easy-vqa, photos or FILE.jsonl.")],
+    benchmark: Annotated[
+        str,
+        typer.Option("--benchmark", help="scenes, captions, easy-vqa, photos, mixed, mixed-validation or FILE.jsonl."),
+    ],
     route: Annotated[str, typer.Option("--route", help="experts, connector, auto or both.")] = "both",
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the benchmark, such as that of `duet data scenes`.")
