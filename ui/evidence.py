@@ -18,6 +18,7 @@ MOST_BOXES = 16  # drawn at once: each is a picture of its own; any other is dra
 MOST_LISTED = 60
 SHOWN_PX = 960  # longest side of the picture on the page
 EDGE_PX = 3
+AWAY: Any = "hidden"  # on the page all the same: one that was taken off it comes back without its file
 
 # A click in the list, or a link to #evidence-TURN-NUMBER anywhere on the page, asks for that finding.
 ON_LOAD = """
@@ -47,16 +48,16 @@ class Panel:
 
         self.links = links
         self.picture = gr.AnnotatedImage(
-            label=words.word("evidence"), visible=False, elem_id=f"{name}-picture", show_legend=False, height="auto"
+            label=words.word("evidence"), visible=AWAY, elem_id=f"{name}-picture", show_legend=False, height="auto"
         )
         self.player = gr.Audio(
             label=words.word("evidence"),
-            visible=False,
+            visible=AWAY,
             interactive=False,
             elem_id=f"{name}-player",
             buttons=["download"],
         )
-        self.film = gr.Video(label=words.word("evidence"), visible=False, interactive=False, elem_id=f"{name}-film")
+        self.film = gr.Video(label=words.word("evidence"), visible=AWAY, interactive=False, elem_id=f"{name}-film")
         self.listing = gr.HTML(
             self._list([], None, "en"), js_on_load=ON_LOAD, elem_id=f"{name}-list", elem_classes="evidence"
         )
@@ -66,9 +67,9 @@ class Panel:
         """Updates for an empty panel."""
         import gradio as gr
 
-        hidden = [gr.AnnotatedImage(value=None, visible=False), gr.Audio(value=None, visible=False)]
+        hidden = [gr.AnnotatedImage(value=None, visible=AWAY), gr.Audio(value=None, visible=AWAY)]
         listing = self._list([], None, language, empty)
-        return [*hidden, gr.Video(value=None, visible=False), gr.HTML(listing)]
+        return [*hidden, gr.Video(value=None, visible=AWAY), gr.HTML(listing)]
 
     def show(
         self, media: Sequence[Kept], findings: Sequence[Finding], language: str = "en", chosen: int = 0
@@ -88,7 +89,7 @@ class Panel:
         at = picked.span[0] if picked and picked.span else 0.0
         if medium.kind == "image":
             drawn = boxes(medium, [picked] if picked and picked.box else inside)
-            picture = gr.AnnotatedImage(value=drawn, visible=drawn is not None, label=medium.name)
+            picture = gr.AnnotatedImage(value=drawn, visible=True if drawn else AWAY, label=medium.name)
         elif medium.kind == "audio":
             player = gr.Audio(
                 value=medium.path, visible=True, label=medium.name, subtitles=subtitles(inside), playback_position=at
