@@ -4,7 +4,7 @@
 #   make ui      the app in the browser, at http://127.0.0.1:7860; make ui ARGS="--port 8000"
 #   make test    the whole test suite; make test ARGS="tests/test_media.py -x" for a part of it
 #   make check   ruff, formatting, types
-#   make browser the app in a real browser, Debian's chromium; ARGS="--screenshots FOLDER" keeps pictures of its pages
+#   make browser the app in a real browser, Debian's chromium; ARGS="--screenshots=FOLDER" keeps pictures of its pages
 #
 # Everything goes into .venv, at the versions of constraints.txt, and into $DUET_HOME (~/.cache/duet). pip is called only
 # where what it would install has changed, and weights only where one is missing: once both are there, nothing needs a

@@ -167,6 +167,6 @@ class Page:
 
 
 def shots(config: pytest.Config) -> Path | None:
-    """Where pictures of the pages are wanted: --screenshots DIR, or $DUET_SCREENSHOTS."""
+    """Where pictures of the pages are wanted: --screenshots=DIR, or $DUET_SCREENSHOTS."""
     wanted = config.getoption("screenshots") or os.environ.get("DUET_SCREENSHOTS")
     return Path(wanted) if wanted else None

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-CHROMIUM = "/usr/bin/chromium"
 playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("httpx")
 from test_arena_page import Served, served  # noqa: E402, F401  (a fixture)
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="needs Debian's chromium"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -24,15 +21,14 @@ pytestmark = [
 
 
 @pytest.fixture
-def page(served: Served) -> Iterator[Any]:  # noqa: F811
-    with playwright.sync_playwright() as run:
-        browser = run.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        shown = browser.new_page(viewport={"width": 390, "height": 844}, locale="en-GB")
-        shown.faults = []
-        shown.on("pageerror", lambda error: shown.faults.append(str(error)))
-        shown.goto(served.url)
-        yield shown
-        browser.close()
+def page(browser: Any, served: Served) -> Iterator[Any]:  # noqa: F811
+    shown = browser.new_page(viewport={"width": 390, "height": 844}, locale="en-GB")
+    shown.faults = []
+    shown.on("pageerror", lambda error: shown.faults.append(str(error)))
+    shown.on("console", lambda said: shown.faults.append(said.text) if said.type == "error" else None)
+    shown.goto(served.url)
+    yield shown
+    shown.close()
 
 
 def ask(page: Any, photo: Path) -> None:
@@ -60,8 +56,6 @@ def test_a_blind_battle_ends_in_one_vote_and_the_reveal(page: Any, served: Serve
     playwright.expect(page.locator("#arena-status")).to_contain_text("A is better")
     playwright.expect(page.locator("#arena-b")).to_be_disabled()
     assert served.votes.counts() == {"battles": 1, "votes": 1}
-    if folder := os.environ.get("DUET_SCREENSHOTS"):
-        page.screenshot(path=str(Path(folder) / "arena.png"), full_page=True)
     assert page.faults == []
 
 

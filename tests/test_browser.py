@@ -133,6 +133,24 @@ def test_both_routes_stand_side_by_side(page: Page) -> None:
     assert page.complaints == []
 
 
+def test_battle_is_blind_takes_one_vote_of_a_double_click_and_stands_on_the_board(page: Page) -> None:
+    page.page.click("button[role=tab]:has-text('Leaderboard')")
+    page.page.wait_for_selector("#board :text('No votes yet')")
+    page.page.click("button[role=tab]:has-text('Arena')")
+    page.ask("What is in the picture?", EXAMPLES / "photo.jpg", box="#arena-ask")
+    page.wait_for("Which is better?", "#arena-status")
+    assert page.page.input_value("#arena-text-a textarea") == page.page.input_value("#arena-text-b textarea") != ""
+    assert page.page.inner_text("#arena-reveal").strip() == ""
+    page.page.dblclick("#arena-a")
+    page.wait_for("connector", "#arena-reveal")
+    page.wait_for("A is better", "#arena-status")
+    page.page.click("button[role=tab]:has-text('Leaderboard')")
+    page.wait_for("Side A won 100.0% of 1 decided battles", "#board")
+    page.page.click("#board-by label:has-text('interfaces and models')")
+    page.wait_for("fake-llm#", "#board")
+    assert page.complaints == []
+
+
 def test_one_expert_by_hand_draws_what_it_found(page: Page) -> None:
     page.page.click("button[role=tab]:has-text('Tools')")
     page.page.set_input_files("#tool-file input[type=file]", str(EXAMPLES / "photo.jpg"))

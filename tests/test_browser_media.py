@@ -94,8 +94,12 @@ def test_photo_and_film_of_the_camera_are_asked_about(page: Page) -> None:
     page.ask("Where does the train leave?")
     page.answered("From platform four.")
     page.wait_for(SPOKEN[0][0], "#evidence-list")  # the film has sound
-    page.page.click(f"#evidence-list button:has-text('{SPOKEN[0][0]}')")
-    page.page.wait_for_selector("#evidence-film video")
+    assert len(page.drawn()) == 2  # the photo is shown first
+    for _ in range(2):
+        page.page.click(f"#evidence-list button:has-text('{SPOKEN[1][0]}')")
+        page.page.wait_for_function("document.querySelector('#evidence-film video')?.currentTime > 0.5")
+        page.page.click("#evidence-list button:has-text('cup') >> nth=0")
+        page.page.wait_for_selector("#evidence-picture img.mask")
     assert page.complaints == []
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from ui.front_page import MOST, FrontPage
+from ui.front_page import MOST, FrontPage, OneByOne
 
 
 class Site:
@@ -87,3 +87,43 @@ def test_a_page_that_failed_is_not_kept() -> None:
     site = Site(status=500)
     site.get(*[("GET", "/", {})] * 2)
     assert site.made == 2
+
+
+def test_questions_join_one_by_one_and_none_waits_for_one_still_on_its_way() -> None:
+    within, most, said = 0, 0, list[str]()
+
+    async def join(request: Request) -> Response:
+        nonlocal within, most
+        text = (await request.body()).decode()
+        within, most = within + 1, max(most, within + 1)
+        await asyncio.sleep(0.01)
+        within -= 1
+        said.append(text)
+        return Response(text)
+
+    async def other(_: Request) -> Response:
+        said.append("page")
+        return Response("page")
+
+    routes = [Route("/gradio_api/queue/join", join, methods=["POST"]), Route("/page", other)]
+    app = Starlette(routes=routes, middleware=[Middleware(OneByOne)])
+
+    async def go() -> list[str]:
+        slow = asyncio.Event()
+
+        async def drip() -> Any:
+            yield b"sl"
+            await slow.wait()
+            yield b"ow"
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://here:1") as client:
+            late = asyncio.create_task(client.post("/gradio_api/queue/join", content=drip()))
+            rows = [client.post("/gradio_api/queue/join", content=f"{n}") for n in range(5)]
+            answers = await asyncio.gather(*rows, client.get("/page"))
+            assert not late.done()
+            slow.set()
+            return [answer.text for answer in [*answers, await late]]
+
+    assert asyncio.run(go()) == ["0", "1", "2", "3", "4", "page", "slow"]
+    assert most == 1
+    assert said.index("page") < 4  # it went in between

@@ -16,9 +16,11 @@ from cutout_folder import ROWS, write_cutouts
 from scene_oracle import answer, claims, holds, place
 
 from connector.data import captions, cutouts, labels, phrases
+from connector.data import rehearsal as talking
 from connector.data.dialogue import text_dialogue
 from connector.data.draw import SIDE_PX
 from connector.data.records import Record, read_records
+from connector.data.rehearsal import questions, rehearsal
 from connector.data.scenes import BACKGROUNDS, generate, load_scenes
 from connector.data.write import write_scenes
 from experts.colours import COLOURS
@@ -231,7 +233,7 @@ def test_corrections_of_labels_name_known_categories_and_colours() -> None:
     assert labels.label("hen", "animal", ("bird",), None).accept == ("chicken", "bird", "animal")
 
 
-@pytest.mark.parametrize("module", [captions, labels, phrases])
+@pytest.mark.parametrize("module", [captions, labels, phrases, talking])
 def test_examples_in_docstrings_hold(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.attempted and not result.failed
@@ -248,3 +250,19 @@ def test_dialogue_repeats_with_its_seed_and_counts_right() -> None:
         a, sign, b, _, result = row.answer.rstrip(".").split()
         assert eval(f"{int(a)} {signs[sign]} {int(b)}") == int(result) and f"{a} {sign} {b}" in row.question
     assert len(sums) > 20
+
+
+def test_rehearsal_asks_different_questions_and_keeps_whole_answers() -> None:
+    import tiny_llm
+
+    language = tiny_llm.language_model()
+    rows = list(rehearsal(language, 30, 3))
+    assert rows == list(rehearsal(language, 30, 3))
+    asked = questions(30, 3)
+    assert len(set(asked)) == 30 and asked != questions(30, 4)
+    for row in rows:
+        assert row.kind == "dialogue" and row.question == asked[int(row.id.rsplit("-", 1)[1])]
+        assert len(row.answer) >= 20 and row.answer[-1] in ".!?"
+    assert rows
+    with pytest.raises(ValueError, match="are known, 5000 were asked for"):
+        questions(5000, 0)

@@ -1,4 +1,4 @@
-"""Pictures of the pages as they are with the real models: `make browser ARGS="--screenshots FOLDER"`.
+"""Pictures of the pages as they are with the real models: `make browser ARGS="--screenshots=FOLDER"`.
 
 Nothing on them is made up: the example photo and recording, the answers that the embedded models give, one battle and
 its vote, and, where $DUET_RUNS names a folder with training runs, the curves of the latest.
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 def folder(request: pytest.FixtureRequest) -> Path:
     wanted = shots(request.config)
     if wanted is None:
-        pytest.skip("no pictures are wanted; --screenshots FOLDER asks for them")
+        pytest.skip("no pictures are wanted; --screenshots=FOLDER asks for them")
     if lacking := [name for name in embedded() if not is_here(name)]:
         pytest.skip(f"needs the real models: duet weights fetch {' '.join(lacking)}")
     wanted.mkdir(parents=True, exist_ok=True)
@@ -124,6 +124,7 @@ def test_pictures_of_the_pages(browser: Any, app: str, folder: Path) -> None:
     shot(page, folder / "tools.png", whole=True)
 
     tab(page, "Training")
-    if page.page.locator("#loss canvas, #loss svg").count():
+    if "DUET_RUNS" in os.environ:
+        page.page.wait_for_selector("#loss canvas, #loss svg")
         shot(page, folder / "training.png", whole=True)
     assert page.complaints == []

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ if (navigator.clipboard) {
 }
 </script>"""
 KEPT_S = 24 * 3600  # how long uploads and drawn pictures stay
+SWITCH_S = 0.0005  # how long a thread that works keeps the others waiting, the one that serves pages among them
 MCP_AT_ONCE, MCP_QUEUE, MCP_BODY = 2, 16, 64 << 20  # calls over MCP that work and that wait; bytes of one
 
 
@@ -88,6 +90,7 @@ def launch(
     """Serve the app, and with `agent` its tools over MCP at /mcp; what `Blocks.launch` returns. `options` go to it."""
     import gradio as gr
 
+    sys.setswitchinterval(SWITCH_S)
     limits = options.pop("limits")
     most = max(limits.image_bytes, limits.audio_bytes, limits.video_bytes)
     return app.launch(
@@ -121,9 +124,9 @@ def _web(agent: Agent | None, host: str) -> dict[str, Any]:
     from starlette.middleware import Middleware
     from starlette.routing import Route
 
-    from ui.front_page import FrontPage
+    from ui.front_page import FrontPage, OneByOne
 
-    made: dict[str, Any] = {"middleware": [Middleware(FrontPage)]}
+    made: dict[str, Any] = {"middleware": [Middleware(FrontPage), Middleware(OneByOne)]}
     if agent is not None:
         from ui.gate import Gate
         from ui.mcp import http_manager

@@ -112,7 +112,13 @@ class Page:
             file_types=["image", "video", "audio"], file_count="multiple", elem_id="arena-ask",
         )  # fmt: skip
         self.media = gr.Gallery(
-            label=word("arena_media"), columns=4, height=220, visible=False, interactive=False, elem_id="arena-media"
+            label=word("arena_media"),
+            columns=4,
+            height=220,
+            object_fit="contain",
+            visible=False,
+            interactive=False,
+            elem_id="arena-media",
         )
         self.sound = gr.HTML("", elem_id="arena-sound")
         self.status = gr.Markdown("", elem_id="arena-status")

@@ -20,9 +20,20 @@ SHOWN_PX = 960  # longest side of the picture on the page
 EDGE_PX = 3
 AWAY: Any = "hidden"  # on the page all the same: one that was taken off it comes back without its file
 
-# A click in the list, or a link to #evidence-TURN-NUMBER anywhere on the page, asks for that finding.
+# A click in the list, or a link to #evidence-TURN-NUMBER anywhere on the page, asks for that finding. A film that comes
+# back to the page does not begin where it was told to, so it is wound on once it can be.
 ON_LOAD = """
-const ask = (turn, number) => trigger('click', {turn: turn, number: number});
+const ask = (turn, number) => {
+  trigger('click', {turn: turn, number: number});
+  let left = 40;
+  const wind = () => {
+    const at = element.querySelector(`button[data-number="${number}"][aria-current]`)?.dataset.at;
+    const film = document.querySelector(`#${element.closest('[id$=-list]').id.replace(/list$/, 'film')} video`);
+    if (at && film && film.readyState > 0) film.currentTime = Number(at);
+    else if (left-- > 0) setTimeout(wind, 100);
+  };
+  setTimeout(wind, 100);
+};
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-number]');
   if (button) ask(0, Number(button.dataset.number));
@@ -123,6 +134,7 @@ class Panel:
             colour = f" ({finding.extra['colour']})" if finding.extra.get("colour") else ""
             source = f" · {finding.source}" if several else ""
             marked = ' aria-current="true"' if finding is picked else ""
+            marked += f' data-at="{finding.span[0]}"' if finding.span else ""
             rows.append(
                 f'<button type="button" data-number="{number}"{marked}><b>{number}</b> {when}'
                 f"<span>{html.escape(finding.text + colour)}</span> "

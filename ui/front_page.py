@@ -1,10 +1,11 @@
-"""The page at / and its layout at /config, made once for each address under which they are asked.
+"""What keeps the page at / quick: it and its layout at /config are made once for each address they are asked under.
 
-Gradio makes them anew each time, in some 50 ms, by copying all that the page is made of.
+Gradio makes them anew each time, in some 50 ms, by copying all that the page is made of. Questions go one by one.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import Any
 
@@ -65,3 +66,31 @@ def _key(scope: Scope) -> Key | None:
         return None
     host = next((value for name, value in headers if name == b"host"), b"")
     return scope.get("scheme", "http"), scope.get("root_path", ""), host, scope["path"]
+
+
+class OneByOne:
+    """ASGI middleware that lets questions join the queue one at a time, so that a page asked for goes in between.
+
+    The first question of a visitor costs the event loop some 10 ms, in which Gradio notes down every component for
+    them; of thirty at once none would leave it until all were through. Nobody waits for a question still on its way.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].endswith("/queue/join"):
+            await self.app(scope, receive, send)
+            return
+        came = [await receive()]
+        while came[-1].get("more_body", False):
+            came.append(await receive())
+        came.reverse()
+
+        async def again() -> Message:
+            return came.pop() if came else await receive()
+
+        async with self._turn:
+            await self.app(scope, again, send)
+            await asyncio.sleep(0)

@@ -88,6 +88,7 @@ class Board:
                 [(word("board_route"), "route"), (word("board_variant"), "variant")],
                 value="route",
                 label=word("board_by"),
+                elem_id="board-by",
             )
             again = gr.Button(word("board_refresh"), scale=0, min_width=120, elem_id="board-refresh")
         shown = gr.HTML("", elem_id="board")

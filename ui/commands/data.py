@@ -66,6 +66,22 @@ def plans(
     print(f"{write_records(out, written(n, seed))} records in {out.name}")
 
 
+@app.command()
+def rehearsal(
+    out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, max=900, help="How many different questions.")] = 400,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same questions.")] = 0,
+    llm: Annotated[str | None, typer.Option("--llm", help="Who answers (default: the profile's model).")] = None,
+) -> None:
+    """Let the untuned language model answer questions without a medium, for `duet train instruct --records`."""
+    from connector import llm as llms
+    from connector.data.records import write_records
+    from connector.data.rehearsal import rehearsal as rehearsed
+    from experts.config import load_settings
+
+    print(f"{write_records(out, rehearsed(llms.load(llm or load_settings().llm), n, seed))} records in {out.name}")
+
+
 @app.command("corrections")
 def write_own(
     scenes: Annotated[Path, typer.Option("--scenes", help="Folder made by `duet data scenes`.")],
