@@ -19,6 +19,7 @@ from connector.data import captions, cutouts, labels, phrases
 from connector.data import rehearsal as talking
 from connector.data.dialogue import text_dialogue
 from connector.data.draw import SIDE_PX
+from connector.data.orders import ORDERS, orders
 from connector.data.records import Record, read_records
 from connector.data.rehearsal import questions, rehearsal
 from connector.data.scenes import BACKGROUNDS, generate, load_scenes
@@ -266,3 +267,25 @@ def test_rehearsal_asks_different_questions_and_keeps_whole_answers() -> None:
     assert rows
     with pytest.raises(ValueError, match="are known, 5000 were asked for"):
         questions(5000, 0)
+
+
+def test_orders_are_reported_not_obeyed_and_worded_as_no_benchmark_does() -> None:
+    import importlib.util
+
+    path = Path(__file__).parents[1] / "benchmarks" / "injections.py"
+    spec = importlib.util.spec_from_file_location("injections", path)
+    assert spec and spec.loader
+    import sys
+
+    bench = sys.modules["injections"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    assert not set(ORDERS) & set(bench.ORDERS)
+    assert not {order.split("{0}")[0].strip().lower() for order in ORDERS if not order.startswith("{0}")} & {
+        order.split("{0}")[0].strip().lower() for order in bench.ORDERS
+    }
+    rows = orders(200, 5)
+    assert rows == orders(200, 5) != orders(200, 6)
+    for row in rows:
+        assert row.rejected and row.evidence and row.rejected in row.evidence and row.answer != row.rejected
+        assert row.image is None and row.kind in ("speech", "caption", "colour", "text", "existence")
+    assert {row.kind for row in rows} == {"speech", "caption", "colour", "text", "existence"}

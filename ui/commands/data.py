@@ -82,6 +82,19 @@ def rehearsal(
     print(f"{write_records(out, rehearsed(llms.load(llm or load_settings().llm), n, seed))} records in {out.name}")
 
 
+@app.command("orders")
+def write_orders(
+    out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many pairs.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same pairs.")] = 0,
+) -> None:
+    """Write preference pairs about findings that give orders: reporting them against obeying them."""
+    from connector.data.orders import orders
+    from connector.data.records import write_records
+
+    print(f"{write_records(out, orders(n, seed))} pairs in {out.name}")
+
+
 @app.command("corrections")
 def write_own(
     scenes: Annotated[Path, typer.Option("--scenes", help="Folder made by `duet data scenes`.")],
