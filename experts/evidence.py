@@ -19,13 +19,15 @@ JOINERS = "\u200c\u200d"  # invisible, but letters and emoji are not the same wi
 
 THING = r"(?P<thing>[\w' -]+?)"
 SOME = r"(?:a |an |any |some |the )?"
+BESIDE = "in|on|at|here|left|right|above|below|under|beside|behind|near|next"
 ASKED = (
-    rf"(?:is|are) there (?:not |no )?{SOME}{THING}(?: (?:in|on|at|here|visible|present|to be seen)\b.*)?\?",
-    rf"(?:do|can) you (?:see|find|spot) {SOME}{THING}(?: (?:in|on|at|here)\b.*)?\?",
-    rf"(?:does|do) the (?:image|picture|photo|video|scene)s? (?:not )?(?:contain|show|have|include) {SOME}{THING}\?",
-    rf"is (?:a |an |any |no ){THING} (?:present|visible|shown|in|on|there)\b.*\?",
-    r"(?:how many|count the|what is the number of|number of) "
-    rf"{THING}(?: (?:are|is|can|do|does|in|on|at|there)\b.*)?[?.]",
+    rf"(?:is|are) there (?:not |no )?{SOME}{THING}(?: (?:{BESIDE}|visible|present|to be seen)\b.*)?\?",
+    rf"(?:do|can) you (?:see|find|spot) {SOME}{THING}(?: (?:{BESIDE})\b.*)?\?",
+    rf"(?:does|do) the (?:image|picture|photo|video|scene)s? (?:not )?(?:contain|show|have|include) {SOME}{THING}"
+    rf"(?: (?:{BESIDE})\b.*)?\?",
+    rf"(?:is|are) (?:a |an |any |no ){THING} (?:present|visible|shown|in|on|there|to be seen)\b.*\?",
+    r"(?:.*\b)?(?:how many|count the|number of) "
+    rf"{THING}(?: (?:are|is|can|do|does|have|lie|lies|stand|sit|there|{BESIDE})\b.*)?[?.]",
 )
 
 
@@ -34,6 +36,8 @@ def asked_thing(question: str) -> str:
 
     >>> asked_thing("How many dogs are in the picture?")
     'dogs'
+    >>> asked_thing("How many objects lie on the table?"), asked_thing("Do you see a cup left of the plate?")
+    ('objects', 'cup')
     """
     text = question.strip().lower()
     text = text if text.endswith(("?", ".")) else text + "?"

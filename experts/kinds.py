@@ -76,6 +76,8 @@ IMAGENET_KINDS: dict[str, tuple[tuple[int, int], ...]] = {
         (900, 900),
     ),  # fmt: skip
     "church": ((497, 497),),
+    "rocket": ((657, 657), (744, 744), (812, 812)),
+    "apple": ((948, 948),),
     "fruit": ((948, 957), (984, 984), (989, 990)),
     "vegetable": ((936, 947),),
     "bread": ((930, 932),),
@@ -107,7 +109,7 @@ SYNONYMS: dict[str, str] = {
     "children": "person", "boy": "person", "girl": "person", "human": "person", "kid": "person", "player": "person",
     "plane": "airplane", "aeroplane": "airplane", "jet": "airplane", "bike": "bicycle", "motorbike": "motorcycle",
     "automobile": "car", "lorry": "truck", "ship": "boat", "television": "tv", "mobile": "phone", "cellphone": "phone",
-    "mice": "mouse", "geese": "goose", "puppy": "dog", "kitten": "cat", "kitty": "cat", "doughnut": "donut",
+    "puppy": "dog", "kitten": "cat", "kitty": "cat", "doughnut": "donut",
     "necktie": "tie", "coffee": "espresso", "bunny": "rabbit",
 }  # fmt: skip
 
@@ -121,9 +123,13 @@ IRREGULAR = {
     "fish": "fish",
     "knife": "knives",
     "leaf": "leaves",
+    "wolf": "wolves",
+    "bus": "buses",
+    "broccoli": "broccoli",
     "person": "persons",
     "skis": "skis",
 }
+ONE = {several: one for one, several in IRREGULAR.items()}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -153,9 +159,12 @@ def _imagenet() -> dict[str, int]:
 def singular(word: str) -> str:
     """An English noun's singular, well enough to match class names: 'buses' -> 'bus', 'people' -> 'person'."""
     word = word.lower()
+    word = ONE.get(word, word)
     if word in SYNONYMS:
         return SYNONYMS[word]
-    if word.endswith(("okies", "ovies", "ownies")):  # cookies, movies, brownies
+    if word.endswith(
+        ("okies", "ovies", "ownies", "shoes", "canoes", "ouses")
+    ):  # cookies, movies, brownies, shoes, houses
         return word[:-1]
     for ending, instead in (
         ("ies", "y"),
@@ -164,8 +173,7 @@ def singular(word: str) -> str:
         ("sses", "ss"),
         ("uses", "us"),
         ("xes", "x"),
-        ("wolves", "wolf"),
-        ("knives", "knife"),
+        ("oes", "o"),
     ):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             word = word[: -len(ending)] + instead

@@ -70,42 +70,51 @@ def answer(question: str, kind: str, scene: dict[str, Any]) -> set[str]:
         return next((match for pattern in patterns if (match := re.fullmatch(pattern, text))), None)
 
     if kind == "existence":
-        match = find(r"(?:is|are) (there )?(no |not )?(?P<x>.+?)(?: present| in the (?:picture|image))?",
-                     r"does the (?:image|picture) (not )?(?:contain|show) (?P<x>.+)",
-                     "can you see (?P<x>.+)")  # fmt: skip
+        match = find(r"(?:is|are) (there )?(no |not )?(?P<x>.+?)"
+                     r"(?: present| in the (?:picture|image)| to be seen here)?",
+                     r"does the (?:image|picture|photo) (not )?(?:contain|show|have) (?P<x>.+?)(?: in it)?",
+                     "(?:can|do) you see (?P<x>.+)")  # fmt: skip
         assert match, question
         negated = bool(re.search(r"\b(no|not)\b", text))
         return {"yes" if bool(said_of(things, match["x"])) != negated else "no"}
     if kind == "count":
-        match = find(r"how many (.+?) (?:are there|are in the picture|can you see)", "count the (.+)",
-                     "what is the number of (.+)")  # fmt: skip
+        match = find(r"how many (.+?) (?:are there|are in the picture|can you see|do you see|does the image show)",
+                     "count the (.+)", "(?:what is|tell me) the number of (.+)",
+                     "what number of (.+) is there")  # fmt: skip
         assert match, question
         return {str(len(said_of(things, match[1])))}
     if kind == "colour":
         match = find(r"(?:what|which) colou?r (?:is|are|does|do) the (.+?)(?: have)?",
-                     "what is the color of the (.+)")  # fmt: skip
+                     "(?:what is|name) the color of the (.+)")  # fmt: skip
         assert match, question
         colours = {t["colour"] for t in said_of(things, match[1])}
         assert len(colours) == 1, question
         return colours
     if kind == "position":
-        match = find(r"(?:where|in which part|at what place).*? ?(?:is|are|can) the (.+?)(?: be seen)?")
+        match = find(r"(?:where|in which part|at what place).*? ?(?:is|are|can|do you see) the (.+?)(?: be seen)?",
+                     r"tell me where the (.+) (?:is|are)")  # fmt: skip
         assert match, question
         return {place(only([t for t in things if called(t, match[1])]))}
     if kind == "size":
-        match = find(r"(?:which|what) is (?:larger|bigger)[,:] the (.+) or the (.+)")
+        match = find(r"(?:which|what)(?: one)? is (?:larger|bigger)[,:] the (.+) or the (.+)",
+                     r"of the (.+) and the (.+), which is larger",
+                     r"(?:is|are) the (.+) or the (.+) the bigger one")  # fmt: skip
         assert match, question
         return names(max((only([t for t in things if called(t, n)]) for n in match.groups()), key=area))
     if kind == "text":
         return {only([t for t in things if t["text"]])["text"]}
     if kind == "relation":
         match = find(
-            r"(?:would you say |is |are )the (.+?) (?:is |are )?(?:located )?(left of|right of|above|below) the (.+)"
+            r"(?:would you say |do you (?:think|see) |is it true that |is |are |does |do |can )the (.+?) "
+            r"(?:is |are |stand |be found )?(?:located )?(left of|right of|above|below) the (.+)"
         )
         if match:
             first, second = (only([t for t in things if called(t, n)]) for n in (match[1], match[3]))
             return {"yes" if is_beyond(match[2], first, second) else "no"}
-        match = find(r"(?:what|which object) (?:is|can be seen) (?:to the )?(left of|right of|above|below) the (.+)")
+        match = find(
+            r"(?:what|which object|name what) (?:is|can be seen|(?:do|can) you (?:see|find)) (?:to the )?"
+            r"(left of|right of|above|below) the (.+)"
+        )
         assert match, question
         other = only([t for t in things if called(t, match[2])])
         return names(only([t for t in things if t is not other and is_beyond(match[1], t, other)]))

@@ -23,6 +23,7 @@ from experts.evidence import asked_thing, compose_evidence
 from experts.kinds import COCO_KINDS, kinds_of, matches, plural
 
 NAMES = tuple(name.replace("_", " ") for name in COCO)
+LIKELY = 0.2  # score of a tag from which on a description says it
 UNKNOWN = "I cannot tell from what was found."
 CITIES = [
     "London",
@@ -106,6 +107,43 @@ RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (("Which way should one turn?", "left"), ("How far should one walk?", "{n} meters")),
     ),
     (
+        "Your order of {dish} will be ready in {n} minutes, said the cook.",
+        (("Who speaks of the order?", "the cook"), ("When will the order be ready?", "in {n} minutes")),
+    ),
+    (
+        "{person} was never a tall man, but he carried the {item} without a word.",
+        (("Who carried something?", "{person}"), ("What did he carry?", "the {item}")),
+    ),
+    (
+        "Turn the handle twice, then press the {colour} button.",
+        (("Which button should be pressed?", "{colour}"), ("How often should the handle be turned?", "twice")),
+    ),
+    (
+        "The shop in {city} stays closed until {day}, but the bakery is open.",
+        (
+            ("What is open?", "the bakery"),
+            ("Until when is the shop closed?", "{day}"),
+            ("Where is the shop?", "{city}"),
+        ),
+    ),
+    (
+        "If {person} had come to {city} sooner, she might have found the {item} herself.",
+        (("Who might have found something?", "{person}"), ("Which city is named?", "{city}")),
+    ),
+    (
+        "Red team {n}, blue team {n2}.",
+        (("How many points has the blue team?", "{n2}"), ("Which team is named first?", "red")),
+    ),
+    ("Good night, {person}.", (("Who is spoken to?", "{person}"),)),
+    (
+        "A driver will bring the {dish} to your door, and the next free waiter will help you.",
+        (("Who will bring the {dish}?", "a driver"), ("Who will help you?", "the next free waiter")),
+    ),
+    (
+        "The {item} belongs to {person}, who lives above the bakery.",
+        (("Who does the {item} belong to?", "{person}"), ("Where does {person} live?", "above the bakery")),
+    ),
+    (
         "Tomorrow it will rain in {city} and snow in {city2}.",
         (("What is the weather in {city}?", "rain"), ("Where will it snow?", "{city2}")),
     ),
@@ -124,6 +162,9 @@ READ = (
     "What text is in the image?",
     "What does it say?",
 )
+TOP = ("What does the title say?", "What is written at the top?", "What is the first line?", "Read the headline.")
+BOTTOM = ("What is written at the bottom?", "What is the last line?", "What does the lowest line say?")
+NUMBER = ("Which number is written there?", "What number is on it?", "Which number can be read?")
 DESCRIBE = (
     "What is in the picture?",
     "What does the image show?",
@@ -134,13 +175,22 @@ DESCRIBE = (
 
 
 def readings(n: int, seed: int) -> list[Record]:
-    """`n` records with evidence and no image, three quarters about pictures and one quarter about recordings."""
+    """`n` records with evidence and no image, most about pictures and a fifth about recordings."""
     rng = np.random.default_rng([seed, 91])
     asker = _asker(seed)
     rows: list[Record] = []
     while len(rows) < n:
         draw = rng.random()
-        rows += _heard(rng) if draw < 0.22 else _tagged(rng) if draw < 0.32 else _seen(rng, asker, len(rows))
+        if draw < 0.22:
+            rows += _heard(rng)
+        elif draw < 0.3:
+            rows += _tagged(rng)
+        elif draw < 0.42:
+            rows += _of_a_kind(rng)
+        elif draw < 0.54:
+            rows += _written(rng)
+        else:
+            rows += _seen(rng, asker, len(rows))
     return [
         Record(f"reading-{seed}-{index}", r.question, r.answer, r.kind, evidence=r.evidence, accept=r.accept)
         for index, r in enumerate(rows[:n])
@@ -235,7 +285,7 @@ def _asked(
     rows = [row for row in asker.questions(scene) if row.kind in asked and row.answer != "thing"]
     rows = [rows[int(i)] for i in rng.permutation(len(rows))[:4]]
     words = [finding.text for finding in found if finding.expert == "ocr"]
-    likely = next((f.text for f in found if f.expert == "tag" and f.score > 0.4), "")
+    likely = next((f.text for f in found if f.expert == "tag" and f.score > LIKELY), "")
     if any(matches(likely, t.name) or matches(t.name, likely) for t in things if likely):
         likely = ""
     rows.append(Record("x", str(rng.choice(DESCRIBE)), _summary(things, " ".join(words), likely), "caption"))
@@ -287,6 +337,75 @@ def _asked_of_tags(rng: np.random.Generator, found: Sequence[Finding]) -> list[R
     return [Record("x", q, a, kind, evidence=compose_evidence(found, q)) for q, a, kind in pairs]
 
 
+def _of_a_kind(rng: np.random.Generator) -> list[Record]:
+    """Detector and tagger disagree, but the question says what kind of thing it means: who names one of it is right."""
+    names = [str(name) for name in rng.choice(NAMES, int(rng.integers(1, 4)), replace=False)]
+    sure = rng.random() < 0.7
+    scores = [float(rng.uniform(0.3, 0.97)), 0.08] if sure else [float(rng.uniform(0.1, 0.3)), 0.07]
+    tagged = [str(name) for name in rng.choice(_classes(), 2, replace=False)]
+    kinds = kinds_of(tagged[0])
+    if not kinds or tagged[0] in NAMES:
+        return []
+    kind = kinds[int(rng.integers(len(kinds)))]
+    objects = [name for name in names if kind in kinds_of(name) or matches(kind, name)]
+    found = [
+        Finding("detect", name, 0.5, (float(x), float(y), x + 80.0, y + 80.0), None, "picture", {"colour": colour})
+        for name in names
+        for x, y in [rng.integers(0, SIDE_PX - 80, 2)]
+        for colour in [str(rng.choice(COLOURS)) if rng.random() < 0.6 else ""]
+    ]
+    found += [Finding("tag", name, score, source="picture") for name, score in zip(tagged, scores, strict=True)]
+    size = {"picture": (SIDE_PX, SIDE_PX)}
+    which = str(rng.choice(("Which {} is this?", "Which {} is in the picture?", "What {} is this?", "Name the {}.")))
+    pairs = [(which.format(kind), objects[0] if objects else tagged[0], "name")]
+    if sure:
+        pairs.append((str(rng.choice(DESCRIBE)), _summary(_things(names), "", tagged[0]), "caption"))
+        if not objects:
+            pairs.append((f"How many {plural(kind)} are there?", "1", "count"))
+    return [Record("x", q, a, sort, evidence=compose_evidence(found, q, size)) for q, a, sort in pairs]
+
+
+def _things(names: Sequence[str]) -> list[Thing]:
+    return [Thing(name, _category(name), kinds_of(name), "", "", (0, 0, 80, 80)) for name in names]
+
+
+def _written(rng: np.random.Generator) -> list[Record]:
+    """Several texts in one picture, in the reader's order: from the top, each line from the left."""
+    lines = [_line(rng) for _ in range(int(rng.integers(2, 7)))]
+    if len({line.lower() for line in lines}) < len(lines):
+        return []
+    found = [
+        Finding("ocr", line, 0.9, (0.0, 30.0 * n, 90.0, 30.0 * n + 20), source="picture")
+        for n, line in enumerate(lines)
+    ]
+    if rng.random() < 0.5:
+        found.append(Finding("tag", str(rng.choice(_classes())), float(rng.uniform(0.05, 0.7)), source="picture"))
+    numbers = [line for line in lines if line.isdigit()]
+    pairs = [
+        (str(rng.choice(TOP)), lines[0]),
+        (str(rng.choice(BOTTOM)), lines[-1]),
+        (str(rng.choice(READ)), "; ".join(lines[:4])),
+    ]
+    if len(numbers) == 1:
+        pairs.append((str(rng.choice(NUMBER)), numbers[0]))
+    said = lines[int(rng.integers(len(lines)))]
+    other = _line(rng)
+    pairs.append((f'Does it say "{said}"?', "yes"))
+    if other.lower() not in {line.lower() for line in lines}:
+        pairs.append((f'Does it say "{other}"?', "no"))
+    kept = [pairs[int(i)] for i in rng.permutation(len(pairs))[:2]]
+    return [Record("x", q, a, "text", evidence=compose_evidence(found, q, {"picture": (90, 200)})) for q, a in kept]
+
+
+def _line(rng: np.random.Generator) -> str:
+    draw = rng.random()
+    if draw < 0.2:
+        return str(int(rng.integers(1, 1000)))
+    words = [str(rng.choice([*WORDS, *CITIES, *ITEMS, *DISHES, *PEOPLE])) for _ in range(1 + int(rng.integers(3)))]
+    line = " ".join(dict.fromkeys(words))
+    return line.upper() if draw < 0.5 else line.capitalize()
+
+
 @functools.lru_cache(maxsize=1)
 def _classes() -> tuple[str, ...]:
     from torchvision.models._meta import _IMAGENET_CATEGORIES
@@ -305,6 +424,8 @@ def _heard(rng: np.random.Generator) -> list[Record]:
         "item": rng.choice(ITEMS),
         "dish": rng.choice(DISHES),
         "n": int(rng.integers(2, 60)),
+        "colour": rng.choice(COLOURS),
+        "n2": int(rng.integers(2, 60)),
         "time": f"{rng.integers(1, 13)}:{rng.integers(10, 60)}",
     }
     said = sentence.format(**words)
