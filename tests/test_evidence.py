@@ -67,7 +67,7 @@ def test_what_was_asked_for_in_vain_is_said_unless_nobody_could_look() -> None:
 
 def test_readings_of_every_sort_follow_from_their_evidence() -> None:
     rows = readings(1500, 2)
-    which = r"(?:Which|What) (?!is |does |can )(.+?) is (?:this|in the picture)\?|Name the (?!object)(.+)\."
+    which = r"(?:Which|What) (?!is |does |can |object )(.+?) is (?:this|in the picture)\?|Name the (?!object)(.+)\."
     asked = [(match[1] or match[2], row) for row in rows if (match := re.fullmatch(which, row.question))]
     of_a_kind = [(kind, row) for kind, row in asked if row.kind == "name"]
     assert len(of_a_kind) > 20
