@@ -81,7 +81,8 @@ def compose_evidence(
     ]
     if failed:
         lines.append(f"Could not look: {', '.join(failed)}.")
-    looked = not {"detect", "tag"} & set(failed)  # else not having found it says nothing
+    heard = any(f.expert == "speech" for f in findings) and not sizes  # of sound alone nothing was to be seen
+    looked = not heard and not {"detect", "tag"} & set(failed)  # else not having found it says nothing
     thing = asked_thing(question) if looked else ""
     if (
         thing

@@ -63,6 +63,9 @@ def test_what_was_asked_for_in_vain_is_said_unless_nobody_could_look() -> None:
     assert compose_evidence([tag], "How many apples are there?") == "Looks like: Granny Smith (apple) 70%."
     assert compose_evidence([tag], "Is there a bus?").endswith("\nNot found: bus.")
     assert compose_evidence([], "Is there a bus?", failed=["detect"]) == "Could not look: detect."
+    said = Finding("speech", "Two buses.", 0.9)
+    assert compose_evidence([said], "How many buses are there?") == 'Speech: "Two buses."'
+    assert "Not found: buses" in compose_evidence([said], "How many buses are there?", {"film": (320, 240)})
 
 
 def test_readings_of_every_sort_follow_from_their_evidence() -> None:

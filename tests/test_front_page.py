@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from ui.front_page import MOST, FrontPage, OneByOne
+from ui.front_page import MOST, FrontPage, OneByOne, Settled
 
 
 class Site:
@@ -127,3 +128,25 @@ def test_questions_join_one_by_one_and_none_waits_for_one_still_on_its_way() -> 
     assert asyncio.run(go()) == ["0", "1", "2", "3", "4", "page", "slow"]
     assert most == 1
     assert said.index("page") < 4  # it went in between
+
+
+def test_what_outlives_long_rounds_of_the_garbage_collector_is_set_aside_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.own = self
+
+    before = gc.get_freeze_count()
+    monkeypatch.setattr(Settled, "LONG_S", -1.0)  # every round is long
+    with Settled() as settled:
+        loaded = Circle()
+        assert gc.get_freeze_count() > before and any(each is loaded for each in gc.get_objects())
+        gc.collect()
+        assert not any(each is loaded for each in gc.get_objects())
+        Circle()
+        assert gc.collect() > 0  # what dies later is still found
+        for _ in range(2 * Settled.MOST):
+            gc.collect()
+        assert settled.times == Settled.MOST
+    assert gc.get_freeze_count() == 0 and any(each is loaded for each in gc.get_objects())

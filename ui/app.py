@@ -120,26 +120,30 @@ def launch(
 
 
 def _web(agent: Agent | None, host: str) -> dict[str, Any]:
-    """What the web application under the pages gets: its front page kept, and with an agent MCP while it lives."""
+    """What the web application under the pages gets: what keeps them quick, and with an agent MCP while it lives."""
     from starlette.middleware import Middleware
     from starlette.routing import Route
 
-    from ui.front_page import FrontPage, OneByOne
+    from ui.front_page import FrontPage, OneByOne, Settled
 
-    made: dict[str, Any] = {"middleware": [Middleware(FrontPage), Middleware(OneByOne)]}
+    manager = None
     if agent is not None:
         from ui.gate import Gate
         from ui.mcp import http_manager
 
         manager = http_manager(agent, Gate(MCP_AT_ONCE, MCP_QUEUE), MCP_BODY, host)
 
-        @contextlib.asynccontextmanager
-        async def lifespan(_: Any) -> AsyncIterator[None]:
-            async with manager.run():
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        with Settled():
+            async with manager.run() if manager else contextlib.nullcontext():
                 yield
 
-        made |= {"routes": [Route("/mcp", Mounted(manager.handle_request))], "lifespan": lifespan}
-    return made
+    return {
+        "middleware": [Middleware(FrontPage), Middleware(OneByOne)],
+        "routes": [Route("/mcp", Mounted(manager.handle_request))] if manager else [],
+        "lifespan": lifespan,
+    }
 
 
 class Mounted:

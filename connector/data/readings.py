@@ -148,12 +148,107 @@ RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (("What is the weather in {city}?", "rain"), ("Where will it snow?", "{city2}")),
     ),
 )
+# Sentences of any words, so that what is copied need not be known: {a}, {b}, {c} are things, {do} and {did} a deed.
+STORIES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "{adj} as it was, the {a} {did} the {b} {where}, and nobody in {city} knew why.",
+        (
+            ("Who {did} the {b}?", "the {a}"),
+            ("What did the {a} {do}?", "the {b}"),
+            ("Where did the {a} {do} the {b}?", "{where}"),
+            ("Which city is mentioned?", "{city}"),
+        ),
+    ),
+    (
+        "the {a} {did} the {b} {where}",
+        (("Who {did} the {b}?", "the {a}"), ("Where did the {a} {do} the {b}?", "{where}")),
+    ),
+    (
+        "It was {when} that the {a} {did} the {b}. The {c} said nothing.",
+        (
+            ("When did the {a} {do} the {b}?", "{when}"),
+            ("Who said nothing?", "the {c}"),
+            ("What did the {a} {do}?", "the {b}"),
+        ),
+    ),
+    (
+        "I had hoped that the {a} would {do} the {b}, yet the {c} was more {adj} than any of us had thought.",
+        (("Who was {adj}?", "the {c}"), ("What was the {a} to {do}?", "the {b}"), ("What was the {c}?", "{adj}")),
+    ),
+    (
+        "{person} is {adj}, and the {a} is rather {adj2}.",
+        (("Who is {adj}?", "{person}"), ("What is {adj2}?", "the {a}"), ("Which person is mentioned?", "{person}")),
+    ),
+    (
+        "He was never {adj} to the {a}, unless the {b} was there.",
+        (("Who was never {adj}?", "he"), ("Who had to be there?", "the {b}")),
+    ),
+    (
+        "You have now reached the {a}. All {b}s are away. Please hold, or press {number} to leave a {c}.",
+        (
+            ("What has been reached?", "the {a}"),
+            ("Which number should be pressed?", "{number}"),
+            ("What can be left?", "a {c}"),
+            ("Who is away?", "all {b}s"),
+        ),
+    ),
+    (
+        "{number} {a}s, {number2} {b}s",
+        (
+            ("What is named first?", "{number} {a}s"),
+            ("What is named last?", "{number2} {b}s"),
+            ("How many {b}s are named?", "{number2}"),
+        ),
+    ),
+    ("the {number} of {a}s", (("Which number can be heard?", "{number}"), ("What is it the {number} of?", "{a}s"))),
+    ("{adj} {a}", (("Which word comes first?", "{adj}"), ("What is {adj}?", "{a}"))),
+    ("{a} {number}", (("Which number is heard?", "{number}"), ("Which word is heard?", "{a}"))),
+    (
+        "Sorry, that {a} is {adj}. Say the name of your {b}, followed by the {c}.",
+        (
+            ("What is {adj}?", "that {a}"),
+            ("What should follow the name?", "the {c}"),
+            ("Whose name should be said?", "your {b}"),
+        ),
+    ),
+    (
+        "Thanks for choosing {person}'s {a}, see you {when}.",
+        (("Whose {a} is it?", "{person}'s"), ("When will we meet?", "{when}"), ("What was chosen?", "{person}'s {a}")),
+    ),
+)
+DEEDS = (
+    ("see", "saw"), ("carry", "carried"), ("follow", "followed"), ("find", "found"), ("paint", "painted"),
+    ("hide", "hid"), ("sell", "sold"), ("visit", "visited"), ("describe", "described"), ("repair", "repaired"),
+    ("call", "called"), ("watch", "watched"), ("answer", "answered"), ("break", "broke"), ("marry", "married"),
+    ("teach", "taught"), ("help", "helped"), ("forget", "forgot"), ("buy", "bought"), ("wash", "washed"),
+)  # fmt: skip
+PLACES = (
+    "behind the theatre", "near the old mill", "in the garden", "under the bridge", "on the roof", "at the market",
+    "beside the lake", "in the kitchen", "outside the court", "on the stairs", "at sea", "in an office",
+)  # fmt: skip
+TIMES = (
+    "after dinner", "last winter", "before sunrise", "on his birthday", "at noon", "in the evening", "a year ago",
+    "soon", "next week", "early in May", "during the war", "at half past nine",
+)  # fmt: skip
+ADJECTIVES = (
+    "cheerful", "selfish", "proud", "terrible", "narrow", "respectable", "tired", "prudent", "false", "wooden",
+    "generous", "silent", "available", "invalid", "cold", "left", "upper", "famous", "busy", "gentle", "amiable",
+)  # fmt: skip
+PEOPLE_AT_WORK = (
+    "teacher", "lawyer", "sister", "captain", "agent", "widow", "operator", "gardener", "prince", "caller", "manager",
+    "neighbour", "doctor", "uncle", "guest", "painter", "daughter", "soldier", "customer", "servant", "message",
+    "password", "office", "extension", "account", "letter", "engine", "window", "fortune", "estate", "answer",
+)  # fmt: skip
+NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "zero")
 TRANSCRIBE = (
     "What is said?",
     "What does the speaker say?",
     "Transcribe the recording.",
     "What do you hear?",
     "What is being said in the recording?",
+    "Write down what is said.",
+    "What are the words of the recording?",
+    "What does the voice say?",
 )
 READ = (
     "What does the sign say?",
@@ -175,14 +270,16 @@ DESCRIBE = (
 
 
 def readings(n: int, seed: int) -> list[Record]:
-    """`n` records with evidence and no image, most about pictures and a fifth about recordings."""
+    """`n` records with evidence and no image, most about pictures and more than a fifth about recordings."""
     rng = np.random.default_rng([seed, 91])
     asker = _asker(seed)
     rows: list[Record] = []
     while len(rows) < n:
         draw = rng.random()
-        if draw < 0.22:
+        if draw < 0.12:
             rows += _heard(rng)
+        elif draw < 0.22:
+            rows += _told(rng)
         elif draw < 0.3:
             rows += _tagged(rng)
         elif draw < 0.42:
@@ -444,6 +541,39 @@ def _heard(rng: np.random.Generator) -> list[Record]:
         question = str(rng.choice(TRANSCRIBE))
         rows.append(Record("x", question, "Nothing was heard.", "speech", evidence=compose_evidence([], question)))
     return rows
+
+
+def _told(rng: np.random.Generator) -> list[Record]:
+    """A recording of one to three sentences whose words say little: what is asked for can only be copied."""
+    told = rng.choice(len(STORIES), int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1])), replace=False)
+    parts = [_story(rng, *STORIES[int(index)]) for index in told]
+    said = " ".join(sentence for sentence, _ in parts)
+    asked = parts[0][1]
+    if len(parts) > 1:  # only what says which of the sentences it is about
+        asked = [pair for pair in asked if any(word in pair[0] for word in PEOPLE_AT_WORK)]
+    pairs = [(str(rng.choice(TRANSCRIBE)), said)]
+    pairs += [asked[int(rng.integers(len(asked)))]] if asked else []
+    found = [Finding("speech", said, 0.9)]
+    return [Record("x", q, a, "speech", evidence=compose_evidence(found, q)) for q, a in pairs]
+
+
+def _story(
+    rng: np.random.Generator, sentence: str, asked: Sequence[tuple[str, str]]
+) -> tuple[str, list[tuple[str, str]]]:
+    """A sentence of STORIES told with words drawn anew, and its questions with their answers."""
+    things = [*rng.choice(PEOPLE_AT_WORK, 3, replace=False)]
+    things = [_classes()[int(rng.integers(1000))].lower() if rng.random() < 0.2 else thing for thing in things]
+    do, did = DEEDS[int(rng.integers(len(DEEDS)))]
+    adj, adj2 = rng.choice(ADJECTIVES, 2, replace=False)
+    number, number2 = rng.choice(NUMBERS, 2, replace=False)
+    words = {
+        "a": things[0], "b": things[1], "c": things[2], "do": do, "did": did, "adj": adj, "adj2": adj2,
+        "where": rng.choice(PLACES), "when": rng.choice(TIMES), "number": number, "number2": number2,
+        "person": rng.choice(PEOPLE), "city": rng.choice(CITIES),
+    }  # fmt: skip
+    said = sentence.format(**words)
+    said = said[0].upper() + said[1:] if rng.random() < 0.8 else said
+    return said, [(question.format(**words), answer.format(**words)) for question, answer in asked]
 
 
 def _summary(things: list[Thing], words: str, likely: str) -> str:
