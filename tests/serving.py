@@ -17,8 +17,8 @@ import uvicorn
 
 from agent.agent import Agent
 from experts.media import Image
-from ui.api import Server
-from ui.gate import Gate
+from ui.server.api import Server
+from ui.server.gate import Gate
 
 
 class Client(httpx.Client):

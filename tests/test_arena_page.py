@@ -34,7 +34,8 @@ class Served:
     """An app with the three tabs, and what a browser does with it, over HTTP."""
 
     def __init__(self, folder: Path) -> None:
-        from ui import arena, batch, leaderboard, words
+        from ui import words
+        from ui.pages import arena, batch, leaderboard
 
         self.agent, self.votes = ScriptedAgent(ANSWERS), VoteStore(folder / "votes.sqlite")
         with gr.Blocks() as self.app:

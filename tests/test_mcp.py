@@ -17,8 +17,8 @@ from serving import data_url, png, serving, wav
 
 from agent.agent import Agent
 from experts.errors import InputError
-from ui.gate import Gate
-from ui.mcp import server
+from ui.server.gate import Gate
+from ui.server.mcp import server
 
 DOGS = found("detect", "dog", "dog", box=(0.0, 0.0, 3.0, 4.0))
 ROOT = Path(__file__).parents[1]
@@ -166,7 +166,7 @@ def test_path_below_an_allowed_folder_is_opened(agent: Agent, folders: tuple[Pat
 def test_path_elsewhere_is_refused_without_telling_whether_it_exists(
     agent: Agent, folders: tuple[Path, Path], path: str
 ) -> None:
-    from ui.mcp import Tools
+    from ui.server.mcp import Tools
 
     tools = Tools(agent, Gate(), [folders[0]])
     result = asyncio.run(tools.call("detect", {"media": path.format(allowed=folders[0], other=folders[1])}))

@@ -29,9 +29,10 @@ from serving import data_url, png
 from agent.answer import Answer, Fallback, Step
 from experts.base import Finding
 from experts.errors import InputError
-from ui import evidence, faults, steps, together, training_page, words
-from ui.chat import Chat, Running, messages, turn_at
+from ui import faults, words
 from ui.conversations import Conversations, Kept, Turn
+from ui.pages import evidence, steps, together, training
+from ui.pages.chat import Chat, Running, messages, turn_at
 
 # gradio and its client leave sockets and event loops open
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -504,13 +505,13 @@ def test_curves_are_those_of_the_log_and_half_a_line_is_left_out(tmp_path: Path)
     log = tmp_path / "run" / "log.jsonl"
     log.parent.mkdir()
     log.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 5, "lo')
-    read = training_page.read_log(log)
+    read = training.read_log(log)
     assert read == rows
-    table = training_page.curves(read)
+    table = training.curves(read)
     assert list(table.loc[table["curve"] == "training", "loss"]) == [10, 5, 10 / 3, 2.5]
     assert list(table.loc[table["curve"] == "held out", "loss"]) == [2.75]
-    assert training_page.summary(read).startswith("step 4 · loss 2.5000 · 32 samples · 8.0 samples/s")
-    runs = training_page.Training.runs(types.SimpleNamespace(folders=[tmp_path]))  # type: ignore[arg-type]
+    assert training.summary(read).startswith("step 4 · loss 2.5000 · 32 samples · 8.0 samples/s")
+    runs = training.Training.runs(types.SimpleNamespace(folders=[tmp_path]))  # type: ignore[arg-type]
     assert runs == {"run": log}
 
 

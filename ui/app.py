@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from agent.agent import Agent
 
 PAGES: dict[str, str] = {  # the tab's word -> module:function that draws it
-    "chat": "ui.chat:build",
-    "compare": "ui.compare:build",
-    "arena": "ui.arena:build",
-    "leaderboard": "ui.leaderboard:build",
-    "batch": "ui.batch:build",
-    "tools": "ui.tools_page:build",
-    "training": "ui.training_page:build",
+    "chat": "ui.pages.chat:build",
+    "compare": "ui.pages.compare:build",
+    "arena": "ui.pages.arena:build",
+    "leaderboard": "ui.pages.leaderboard:build",
+    "batch": "ui.pages.batch:build",
+    "tools": "ui.pages.tools:build",
+    "training": "ui.pages.training:build",
 }
 CSS = (Path(__file__).parent / "app.css").read_text(encoding="utf-8")
 # A file field that still names a file does not notice when the same one is chosen again. What is copied of an answer
@@ -57,9 +57,9 @@ def create(agent: Agent, runs: Sequence[Path] = ()) -> gr.Blocks:
     _quiet()
     import gradio as gr
 
-    from ui.chat import FOLDER, Running
     from ui.conversations import Conversations
-    from ui.tools_page import endpoints
+    from ui.pages.chat import FOLDER, Running
+    from ui.pages.tools import endpoints
 
     store, running = Conversations(), Running()
     store.media.mkdir(parents=True, exist_ok=True)
@@ -128,8 +128,8 @@ def _web(agent: Agent | None, host: str) -> dict[str, Any]:
 
     manager = None
     if agent is not None:
-        from ui.gate import Gate
-        from ui.mcp import http_manager
+        from ui.server.gate import Gate
+        from ui.server.mcp import http_manager
 
         manager = http_manager(agent, Gate(MCP_AT_ONCE, MCP_QUEUE), MCP_BODY, host)
 

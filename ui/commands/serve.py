@@ -30,9 +30,9 @@ def serve(
 
     from agent.agent import Agent
     from experts.config import load_settings
-    from ui.api import Server
-    from ui.gate import Gate
-    from ui.mcp import LOOPBACK
+    from ui.server.api import Server
+    from ui.server.gate import Gate
+    from ui.server.mcp import LOOPBACK
 
     agent = Agent(load_settings(config, profile=profile, cache_mb=0 if no_cache else None))
     key = os.environ.get(KEY, "")
@@ -60,7 +60,7 @@ def mcp(
 
     from agent.agent import Agent
     from experts.config import load_settings
-    from ui.mcp import serve_stdio
+    from ui.server.mcp import serve_stdio
 
     agent = Agent(load_settings(config, profile=profile, cache_mb=0 if no_cache else None))
     asyncio.run(serve_stdio(agent, allow or []))

@@ -13,7 +13,7 @@ import gradio as gr
 from ui import words
 from ui.battles import NO_ANSWER, WORDS_A_S, Arena, Event, Reveal
 from ui.faults import toast
-from ui.steps import plain
+from ui.pages.steps import plain
 from ui.votes import REASONS, VoteStore, shared
 from ui.words import say, word
 

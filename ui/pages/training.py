@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 
 from ui import words
-from ui.chat import LIGHT
-from ui.steps import plain
+from ui.pages.chat import LIGHT
+from ui.pages.steps import plain
 
 LOG = "log.jsonl"
 DEEP = 3  # levels of folders below the given ones in which runs are sought

@@ -12,12 +12,12 @@ from agent.routes import ROUTES
 from experts.errors import DuetError
 from experts.media import open_media
 from ui import words
-from ui.chat import ANSWERS, FILES, LIGHT, PACE_S, Running, Updates, present
 from ui.conversations import Conversations
-from ui.evidence import Panel
 from ui.faults import told
-from ui.steps import Timeline, says
-from ui.together import together
+from ui.pages.chat import ANSWERS, FILES, LIGHT, PACE_S, Running, Updates, present
+from ui.pages.evidence import Panel
+from ui.pages.steps import Timeline, says
+from ui.pages.together import together
 
 if TYPE_CHECKING:
     from agent.agent import Agent

@@ -12,11 +12,11 @@ from experts.base import Finding
 from experts.errors import ExpertError, InputError
 from experts.media import Media, open_media
 from ui import words
-from ui.chat import ANSWERS, FILES, LIGHT, ROUTES, Running
 from ui.conversations import Conversations, Kept
-from ui.evidence import Panel
 from ui.faults import toast
-from ui.steps import duration, plain
+from ui.pages.chat import ANSWERS, FILES, LIGHT, ROUTES, Running
+from ui.pages.evidence import Panel
+from ui.pages.steps import duration, plain
 
 if TYPE_CHECKING:
     from agent.agent import Agent

@@ -14,7 +14,7 @@ from typing import Any
 from agent.agent import MOST_CHARACTERS, MOST_MEDIA
 from experts.config import Limits
 from experts.media import Audio, Image, Media, Video
-from ui.api_errors import ApiError, refuse
+from ui.server.errors import ApiError, refuse
 
 MODELS = {"duet-experts": "experts", "duet-connector": "connector", "duet-auto": "auto"}  # id -> route
 PARTS = ("text", "image_url", "input_audio", "video_url")

@@ -17,8 +17,8 @@ import gradio as gr
 from experts.config import home
 from experts.errors import InputError
 from ui import comparison, words
-from ui.chat import LIGHT
 from ui.faults import told
+from ui.pages.chat import LIGHT
 from ui.votes import VoteStore, shared
 from ui.words import say, word
 

@@ -23,8 +23,8 @@ from agent.combine import NAMES as ROUTES
 from agent.toolbox import CONNECTOR
 from experts.errors import DuetError, InputError, UnknownNameError
 from experts.media import Audio, Image, Media, Video, open_media
-from ui.api_errors import as_api_error
-from ui.gate import FullError, Gate, Visit
+from ui.server.errors import as_api_error
+from ui.server.gate import FullError, Gate, Visit
 
 if TYPE_CHECKING:
     from agent.agent import Agent

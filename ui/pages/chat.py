@@ -18,9 +18,9 @@ from experts.errors import DuetError
 from experts.media import open_media
 from ui import words
 from ui.conversations import Conversations, Kept, Turn
-from ui.evidence import Panel
 from ui.faults import reason, told
-from ui.steps import Timeline
+from ui.pages.evidence import Panel
+from ui.pages.steps import Timeline
 
 if TYPE_CHECKING:
     from agent.agent import Agent
@@ -29,7 +29,7 @@ ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 2} 
 LIGHT: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 PACE_S = 0.05  # between two pictures of a growing answer
 ROUTES = ("auto", *(name for name in NAMES if name != "auto"))
-FOLDER = Path(__file__).parents[1] / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = [  # file, question
     ("photo.jpg", "What is in the picture?"),
     ("announcement.wav", "Which platform does the train leave from?"),

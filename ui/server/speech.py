@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from agent.looking import look
 from experts.base import Finding
 from experts.media import Audio
-from ui.api_errors import ApiError, refuse
-from ui.api_schema import unknown_model
+from ui.server.errors import ApiError, refuse
+from ui.server.schema import unknown_model
 
 if TYPE_CHECKING:
     from agent.agent import Agent

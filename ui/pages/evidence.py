@@ -12,7 +12,7 @@ from experts.base import Finding
 from experts.config import home
 from ui import words
 from ui.conversations import Kept
-from ui.steps import clock
+from ui.pages.steps import clock
 
 MOST_BOXES = 16  # drawn at once: each is a picture of its own; any other is drawn when it is chosen
 MOST_LISTED = 60

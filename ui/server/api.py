@@ -23,10 +23,10 @@ from starlette.types import Receive, Scope, Send
 
 from agent.agent import Agent
 from agent.answer import Answer, Step
-from ui import api_speech, mcp
-from ui.api_errors import ApiError, as_api_error, refuse
-from ui.api_schema import MODELS, ChatRequest, parse_chat, unknown_model
-from ui.gate import FullError, Gate, Visit
+from ui.server import mcp, speech
+from ui.server.errors import ApiError, as_api_error, refuse
+from ui.server.gate import FullError, Gate, Visit
+from ui.server.schema import MODELS, ChatRequest, parse_chat, unknown_model
 
 MIB = 1 << 20
 READ_S = 120.0  # longest time that a body may take to arrive
@@ -135,10 +135,10 @@ class Server:
 
     async def transcribe(self, request: Request, visit: Visit) -> Response:
         """/v1/audio/transcriptions."""
-        asked = await api_speech.parse(request, self.most_body, limited)
-        async with contextlib.aclosing(self.gate.items(visit, lambda: api_speech.listen(asked, self.agent))) as items:
+        asked = await speech.parse(request, self.most_body, limited)
+        async with contextlib.aclosing(self.gate.items(visit, lambda: speech.listen(asked, self.agent))) as items:
             heard = await _until_gone(_only(items), request, visit)
-        return api_speech.response(asked, heard)
+        return speech.response(asked, heard)
 
     def _steps(self, asked: ChatRequest, visit: Visit) -> Iterator[Step]:
         """A first step once the media are open and the question is accepted, then those of the answer."""

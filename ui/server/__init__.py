@@ -1,0 +1,1 @@
+"""For other programs: an OpenAI-compatible server, and the tools over MCP."""
