@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
-
-from connector.data.captions import describe
-from connector.data.phrases import many
+from connector.data.captions import NUMBERS
+from connector.data.phrases import many, with_article
 from connector.data.records import Record
 from connector.data.scenes import Scene, Thing
 
@@ -23,6 +20,11 @@ UNSURE = {
     "instrument": "musical instrument", "household": "household item", "sport": "sports item",
     "electronics": "electronic device",
 }  # fmt: skip
+# A caption as connector.data.captions writes them, which the model learned from, and one of the things it lists.
+CAPTION = re.compile(r"(?P<opening>There (?:is|are)|The image shows|A picture of|This is) (?P<listed>.+)\.")
+PART = re.compile(
+    rf"(?:(?P<number>an?|{'|'.join(NUMBERS[2:])}) )?(?P<name>.+?)(?: (?P<at>(?:at|in) the (?P<where>[a-z ]+)))?"
+)
 
 
 def is_named(thing: Thing, caption: str) -> bool:
@@ -32,27 +34,61 @@ def is_named(thing: Thing, caption: str) -> bool:
     return any(re.search(rf"\b{re.escape(form)}\b", caption.lower()) for form in forms)
 
 
-def correct(scene: Scene, question: str, said: str, seed: int = 0) -> Record | None:
-    """The pair for one caption; None where it names everything, or where nothing better can be said."""
-    if not said.strip() or not scene.things:
+def correct(scene: Scene, question: str, said: str) -> Record | None:
+    """The pair for one caption; None where nothing in it is wrong, where it is not of the captions' form, or where
+    nothing is left of it.
+
+    Only what is wrong is changed, so that the pair prefers nothing else: what stands for a thing that has no right name
+    in the caption is called by the thing's category, and what stands for nothing is left out.
+    """
+    found = CAPTION.fullmatch(said.strip())
+    if found is None:
         return None
-    things = tuple(
-        thing
-        if thing.text or thing.shape or is_named(thing, said)
-        else replace(thing, name=UNSURE.get(thing.category, thing.category), accept=())
-        for thing in scene.things
-    )
-    if all(new is old for new, old in zip(things, scene.things, strict=True)):
+    unnamed = [thing for thing in scene.things if not thing.text and not is_named(thing, said)]
+    parts = [_corrected(part, scene, unnamed) for part in re.split(r", | and ", found["listed"])]
+    kept = [part for part in parts if part]
+    if not kept:
         return None
-    better = describe(things, np.random.default_rng([seed, 80, int(scene.id.rsplit("-", 1)[1])]))
-    if better == said:
+    opening = found["opening"]
+    if opening.startswith("There"):
+        opening = "There are" if kept[0].split()[0] in NUMBERS else "There is"
+    better = f"{opening} {', '.join(kept[:-1])} and {kept[-1]}." if len(kept) > 1 else f"{opening} {kept[0]}."
+    if kept == parts and better.lower() == said.strip().lower():
         return None
     return Record(f"{scene.id}-own", question, better, "caption", scene.image, rejected=said)
 
 
-def corrections(
-    scenes: Sequence[Scene], captions: Sequence[Record], said: Sequence[str], seed: int = 0
-) -> list[Record]:
+def _corrected(part: str, scene: Scene, unnamed: list[Thing]) -> str:
+    """One thing of a caption as it should be said; "" where there is nothing to say it of. Takes it from `unnamed`."""
+    found = PART.fullmatch(part)
+    if found is None or "that says" in part or any(_is_right(thing, part) for thing in scene.things):
+        return part
+    several = found["number"] in NUMBERS
+    for thing in unnamed:
+        alike = [other for other in unnamed if (other.category, other.colour) == (thing.category, thing.colour)]
+        if several == (len(alike) > 1) and (several or thing.position == found["where"]):
+            break
+    else:
+        return ""
+    for other in alike if several else [thing]:
+        unnamed.remove(other)
+    name = UNSURE.get(thing.category, thing.category)
+    if thing.colour:
+        name = f"{thing.colour} {name}"
+    if several:
+        return f"{NUMBERS[len(alike)]} {many(name)}"
+    return f"{with_article(name)} {found['at']}"
+
+
+def _is_right(thing: Thing, part: str) -> bool:
+    return is_named(thing, part) or bool(
+        re.search(
+            rf"\b(?:{re.escape(thing.category)}|{re.escape(UNSURE.get(thing.category, thing.category))})s?\b", part
+        )
+    )
+
+
+def corrections(scenes: Sequence[Scene], captions: Sequence[Record], said: Sequence[str]) -> list[Record]:
     """The pairs of all scenes: `captions` holds the question each caption in `said` answers."""
     rows = zip(scenes, captions, said, strict=True)
-    return [pair for scene, asked, text in rows if (pair := correct(scene, asked.question, text, seed)) is not None]
+    return [pair for scene, asked, text in rows if (pair := correct(scene, asked.question, text)) is not None]

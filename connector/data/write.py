@@ -68,7 +68,6 @@ def write_corrections(
     cache: FeatureCache,
     n: int,
     *,
-    seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Have `model` caption the first `n` scenes that hold more than shapes, and write corrections.jsonl beside them.
@@ -92,4 +91,4 @@ def write_corrections(
                 prompts.append(model.prompt(asked[row].question, [None], features=cache.get([keys[row]])))
         said += [text for text, _ in model.llm.answers(prompts, 64)]
         say(f"{len(said)} of {len(chosen)} scenes described")
-    return write_records(scenes / "corrections.jsonl", corrections(chosen, asked, said, seed))
+    return write_records(scenes / "corrections.jsonl", corrections(chosen, asked, said))

@@ -101,7 +101,6 @@ def write_own(
     connector: Annotated[Path, typer.Option("--connector", help="A saved model, whose own captions are corrected.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 400,
     features: Annotated[Path | None, typer.Option("--features", help="Cache of encoder features.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same wordings.")] = 0,
 ) -> None:
     """Let a trained model describe scenes and write preference pairs of better captions against its own."""
     from connector import model as models
@@ -110,7 +109,7 @@ def write_own(
 
     made = models.load(connector)
     cache = FeatureCache(features or scenes.parent / "features", made.encoder.fingerprint())
-    print(f"{write_corrections(scenes, made, cache, n, seed=seed, say=print)} pairs in {scenes.name}/corrections.jsonl")
+    print(f"{write_corrections(scenes, made, cache, n, say=print)} pairs in {scenes.name}/corrections.jsonl")
 
 
 @app.command("show-mask")
