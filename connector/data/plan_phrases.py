@@ -37,6 +37,17 @@ ASKED: dict[str, tuple[str, ...]] = {
         "what is between the {thing} and the {thing2}{in}", "are the {things} in a row{in}",
         "can a {thing} be seen{in}", "where should I look for the {thing}{in}",
         "do the {things} outnumber the {things2}{in}", "what else is there besides the {thing}{in}",
+        "how many {things} did she buy{in}", "how many {things} has he packed{in}", "did they bring {a_thing}{in}",
+        "did anybody leave {a_thing} behind{in}", "has the {thing} been painted {colour}{in}",
+        "which {things} were put on the table{in}", "are all three {things} {colour}{in}",
+        "is {a_thing} standing in the way{in}", "is {a_thing} parked outside{in}",
+        "what has been put beside the {thing}{in}", "what did she place on the shelf{in}",
+        "about how many {things} were sold{in}", "are these {things} {colour} already",
+        "which things did they carry{in}", "what colours did he choose for the {thing}{in}",
+        "are my {things} still there{in}", "is our {thing} among them{in}", "how many of them are {colour}{in}",
+        "how many guests are at the table{in}", "how many children came{in}", "did you spot the {thing}{in}",
+        "what furniture do they own{in}", "what stuff is lying around{in}", "is the road blocked by {a_thing}{in}",
+        "did the {thing} end up on the left{in}",
     ),
     "tag": (
         "what kind of animal is {it_this}{in}", "what breed is the dog{in}", "what species is {it_this}",
@@ -54,6 +65,13 @@ ASKED: dict[str, tuple[str, ...]] = {
         "can you identify the animal{in}", "can you identify the species{in}", "what variety of apple is that{in}",
         "what dish is {it_this}", "which tool is {it_this}{in}", "what am I looking at{in}",
         "do you recognise this insect{in}", "what breed of cat is that{in}", "what piece of furniture is {it_this}",
+        "what sort of bird did he photograph{in}", "which flower did she pick{in}", "what kind of insect bit me{in}",
+        "is {it_this} really {a_thing}", "could {it_this} be {a_thing}", "with what certainty is {it_this} {a_thing}",
+        "how confident are you that we see {a_thing}{in}", "what is the chance that {it_this} is {a_thing}",
+        "which dish did they cook{in}", "what type of boat did they rent{in}",
+        "which animal did we meet on our walk{in}", "what instrument does she play{in}",
+        "what mushroom did I find{in}", "what breed did my neighbour get{in}", "what would you file {it} under",
+        "which tree is {it_this}",
     ),
     "caption": (
         "what does {it} show", "what is going on{in}", "what can be seen{in}", "what is the scene{in}",
@@ -64,6 +82,10 @@ ASKED: dict[str, tuple[str, ...]] = {
         "what would a caption for {it} be", "what is there to see{in}", "what is the gist of {it}",
         "how would you sum up {it}", "what takes place{in}", "what is {it} showing us",
         "what would a blind person want to know about {it}", "what is depicted{in}",
+        "what is taking place right now{in}", "what did I photograph{in}", "what is this all about{in}",
+        "what have they been up to{in}", "what situation is {it} of", "what is the story here{in}",
+        "what did the camera catch{in}", "what happened{in}", "how would you explain {it} on the phone",
+        "what is {it} telling me",
     ),
     "ocr": (
         "what does the sign say{in}", "what is written{in}", "what text is on {it}", "which words are written{in}",
@@ -87,6 +109,15 @@ ASKED: dict[str, tuple[str, ...]] = {
         "is there a warning written anywhere{in}", "what is the web address{in}", "which year stands on the coin{in}",
         "what is the licence number{in}", "what does this say{in}", "is the text in capitals{in}",
         "what is the chapter heading{in}", "which city is on the road sign{in}",
+        "what do I owe according to the bill{in}", "how much is due{in}", "what sum is named on the invoice{in}",
+        "what does the cheque amount to{in}", "which dose is given on the box{in}",
+        "what did she write on the card{in}", "what did they print on the shirt{in}",
+        "when is it due according to the letter{in}", "until when is the ticket valid{in}",
+        "which seat is on my ticket{in}", "what has been crossed out on the list{in}", "who sent the letter{in}",
+        "what did the teacher note in the margin{in}", "which flight is on the boarding pass{in}",
+        "what is the password on the note{in}", "how many calories does the packet give{in}",
+        "what grade is on the report{in}", "which words does the banner carry{in}", "what is on my shopping list{in}",
+        "what are the opening hours on the door{in}",
     ),
     "speech": (
         "what is said{in}", "what does the speaker say{in}", "what does the speaker say about the {item}{in}",
@@ -111,6 +142,14 @@ ASKED: dict[str, tuple[str, ...]] = {
         "what was promised{in}", "who are they talking about{in}", "in which language is {it}",
         "what does the voice tell us{in}", "what happens in the story that is told{in}",
         "what is the reason given{in}", "does she say yes or no{in}", "what must I bring{in}",
+        "when are they going to arrive{in}", "when will she be back", "where do they want to meet",
+        "why is he late according to {it}", "who is coming to dinner according to {it}",
+        "how many people are invited according to {it}", "what did she ask me to do{in}", "what did they decide{in}",
+        "which train should I take according to {it}", "what has he forgotten{in}",
+        "how long will they stay according to {it}", "what do they plan for {day}{in}", "whom should I call back",
+        "what is her phone number according to {it}", "what did my boss want{in}",
+        "do they sound as if they agree{in}", "what do they intend to buy{in}",
+        "when does she want to leave according to {it}",
     ),
     "video": (
         "what happens in {it}", "when does the {thing} appear in {it}", "at what second is the {thing} seen in {it}",
@@ -143,6 +182,11 @@ ASKED: dict[str, tuple[str, ...]] = {
         "is {it} well lit", "what does the weather look like{in}", "which sport are they playing{in}",
         "is somebody in a hurry{in}", "is {it} a painting", "why do they laugh{in}",
         "what would you feel if you were{in} there",
+        "how is the weather there{in}", "how are they feeling{in}", "is he enjoying himself{in}",
+        "do the guests look pleased{in}", "does she seem nervous{in}", "is the {thing} being used{in}",
+        "what are the children playing{in}", "was it cold that day{in}", "is the sun shining{in}",
+        "how does the place feel{in}", "is he looking at the camera{in}", "are they friends or strangers{in}",
+        "is the man frowning{in}", "does he look bored{in}",
     ),
 }
 TOLD: dict[str, tuple[str, ...]] = {
@@ -155,6 +199,8 @@ TOLD: dict[str, tuple[str, ...]] = {
         "tell me where each object is{in}", "name every object{in}", "outline the {things}{in}",
         "hunt for {things}{in}", "make a list of the things{in}", "mark all people{in}", "highlight the {thing}{in}",
         "pick out the {things}{in}", "box every {thing}{in}", "do object detection on {it}",
+        "count how many {things} they have{in}", "check every {thing}{in}", "list what lies on the table{in}",
+        "say where each {thing} stands{in}", "count all of them{in}", "list the items she packed{in}",
     ),
     "tag": (
         "classify {it}", "tag {it}", "give me the likeliest classes of {it}", "suggest tags for {it}",
@@ -163,6 +209,7 @@ TOLD: dict[str, tuple[str, ...]] = {
         "recognise the main thing{in}", "tell me the top classes for {it}", "name the species{in}",
         "identify what {it} is of", "assign {it} a category", "do image classification on {it}",
         "give the ImageNet label of {it}",
+        "tag it{in}", "tag the animal{in}", "classify the plant{in}", "name the dish{in}", "name the breed{in}",
     ),
     "caption": (
         "describe {it}", "caption {it}", "write a caption for {it}", "describe {it} in one sentence",
@@ -172,6 +219,8 @@ TOLD: dict[str, tuple[str, ...]] = {
         "write a sentence about {it}", "describe what you see{in}", "summarise {it}",
         "explain {it} to a blind person", "give an overview of {it}", "say briefly what {it} is about",
         "prepare a description of {it} for the web", "write one sentence on what is in {it}",
+        "describe the scene{in}", "describe the photo for my mother{in}", "tell me what they are up to{in}",
+        "describe what happens{in}",
     ),
     "ocr": (
         "read the text{in}", "read out what is written{in}", "read the sign{in}", "extract the text from {it}",
@@ -180,6 +229,9 @@ TOLD: dict[str, tuple[str, ...]] = {
         "get the writing off {it}", "show me the words{in}", "digitise the text{in}", "pull the text out of {it}",
         "recognise the letters{in}", "spell out the sign{in}", "type up {it}", "transcribe the writing{in}",
         "scan {it} for text", "list all the words{in}", "quote the text{in}", "do OCR on {it}",
+        "transcribe the letter{in}", "transcribe the card on my desk{in}", "copy out the recipe{in}",
+        "type out my notes{in}", "read me the list on the door{in}", "transcribe the page{in}",
+        "take down the serial number{in}", "write out the label{in}", "read the message on the board{in}",
     ),
     "speech": (
         "transcribe {it}", "write down what is said{in}", "give me a transcript of {it}", "turn {it} into text",
@@ -190,6 +242,8 @@ TOLD: dict[str, tuple[str, ...]] = {
         "produce a written version of {it}", "put {it} on paper", "transcribe everything that is said{in}",
         "subtitle {it}", "write out the conversation{in}", "take dictation from {it}",
         "dictate back what the voice says{in}",
+        "transcribe the call{in}", "transcribe the voicemail{in}", "write down her message{in}",
+        "type up the interview{in}", "transcribe the talk{in}",
     ),
     "video": (
         "summarise {it}", "make a timeline of {it}", "list what is seen in {it} with times",
@@ -304,18 +358,22 @@ IDLE: tuple[str, ...] = (
 )
 # How two parts become one request: {A} begins a sentence, and what stands first in the plan is `a`.
 ASK_ASK = (
+    "{A}? Also: {b}?", "{A}, and, {b}?", "{A}; {b}?", "I wonder {a}, and {b}?",
     "{A}, and {b}?", "{A}? {B}?", "{A}? And {b}?", "{A}, and also {b}?", "{A}, {b}?", "{A} and {b}?", "{A}; and {b}?",
     "Tell me two things: {a}, and {b}?", "I have two questions: {a}, and {b}?",
 )
 TOLD_TOLD = (
+    "{A}; also {b}.", "{A}. {B} too.", "{A}, {b} too.", "{A}, and while you are at it {b}.",
     "{A} and {b}.", "{A}. {B}.", "{A}, and also {b}.", "{A} and please {b}.", "Both {a} and {b}.",
     "{A}; {b} as well.", "{A}, {b}.", "I need you to {a} and to {b}.",
 )
 TOLD_ASK = (
+    "{A}. What I also want to know: {b}?", "{A}; {b}?",
     "{A}. {B}?", "{A}, and tell me: {b}?", "{A}. Also, {b}?", "{A} and answer this: {b}?", "{A}. Besides, {b}?",
     "Please {a}. {B}?", "{A}, and {b}?",
 )
 ASK_TOLD = (
+    "{A}? Then there is one more thing: {b}.", "{A}? {B} too.", "{A}? {B} as well.",
     "{A}? And {b}.", "{A}? Also {b}.", "{A}? {B}.", "{A}? Please {b} too.", "{A}? Could you also {b}?",
     "{A}, and would you {b}?",
 )
