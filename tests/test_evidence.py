@@ -89,7 +89,8 @@ def test_readings_of_every_sort_follow_from_their_evidence() -> None:
             assert row.answer in lines
     spoken = [row for row in rows if row.kind == "speech" and row.evidence and row.answer not in ("yes", "no")]
     for row in spoken:
-        assert row.answer == "Nothing was heard." or row.answer.lower() in str(row.evidence).lower(), row
+        said = re.sub("^the ", "", row.answer.lower())  # "your keys have been found": the keys
+        assert row.answer == "Nothing was heard." or said in str(row.evidence).lower(), row
 
 
 @pytest.mark.parametrize("module", [evidence, kinds])

@@ -51,10 +51,47 @@ DISHES = ["soup", "pasta", "salad", "pizza", "rice", "chicken", "fish", "curry",
 # A recording's sentence with what may be asked of it; {placeholders} are drawn anew each time.
 RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
+        "The {vehicle} to {city} leaves from {gate} {n} in {n2} minutes.",
+        (
+            ("Which {gate} does the {vehicle} leave from?", "{gate} {n}"),
+            ("From which {gate} does it leave?", "{gate} {n}"),
+            ("Where does the {vehicle} go?", "{city}"),
+            ("What goes to {city}?", "the {vehicle}"),
+            ("When does the {vehicle} leave?", "in {n2} minutes"),
+        ),
+    ),
+    (
+        "The {vehicle} from {city} will arrive at {gate} {n} at {time}.",
+        (
+            ("At which {gate} will the {vehicle} arrive?", "{gate} {n}"),
+            ("Which {gate} is announced?", "{gate} {n}"),
+            ("Where does the {vehicle} come from?", "{city}"),
+            ("When will the {vehicle} arrive?", "at {time}"),
+        ),
+    ),
+    (
+        "Passengers for {city} should go to {gate} {n} now and keep the {item} in their hands.",
+        (
+            ("Which {gate} should passengers go to?", "{gate} {n}"),
+            ("Where are the passengers going?", "{city}"),
+            ("What should be kept?", "the {item}"),
+            ("Who should go there now?", "passengers for {city}"),
+        ),
+    ),
+    (
+        "{person}, please come to {gate} {n}, your {item} has been found.",
+        (
+            ("Who is called?", "{person}"),
+            ("Where should {person} come?", "{gate} {n}"),
+            ("What has been found?", "the {item}"),
+            ("Which {gate} is named?", "{gate} {n}"),
+        ),
+    ),
+    (
         "The train to {city} leaves from platform {n} at {time}.",
         (
             ("Where does the train go?", "{city}"),
-            ("Which platform does the train leave from?", "{n}"),
+            ("Which platform does the train leave from?", "platform {n}"),
             ("When does the train leave?", "{time}"),
         ),
     ),
@@ -148,6 +185,17 @@ RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (("What is the weather in {city}?", "rain"), ("Where will it snow?", "{city2}")),
     ),
 )
+# What stands before and after without saying more.
+LEADS = (
+    "Attention.", "Ladies and gentlemen.", "Good morning.", "Hello.", "Dear passengers.", "This is an announcement.",
+    "Listen, please.", "Excuse me.",
+)  # fmt: skip
+TAILS = (
+    "Thank you for your patience.", "Have a nice day.", "We are sorry about that.", "Mind the gap.", "Thank you.",
+    "Please do not leave anything behind.", "This message will be repeated.", "Do not run.", "Hold on tight.",
+)  # fmt: skip
+VEHICLES = ("train", "bus", "ferry", "tram", "boat", "coach", "express", "shuttle", "plane")
+GATES = ("platform", "gate", "track", "stop", "pier", "room", "terminal", "desk", "bay", "hall")
 # Sentences of any words, so that what is copied need not be known: {a}, {b}, {c} are things, {do} and {did} a deed.
 STORIES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
@@ -385,6 +433,8 @@ def _asked(
     likely = next((f.text for f in found if f.expert == "tag" and f.score > LIKELY), "")
     if any(matches(likely, t.name) or matches(t.name, likely) for t in things if likely):
         likely = ""
+    if likely and len(things) == 1:  # what the whole looks like belongs to what it is
+        rows = [row for row in rows if row.kind != "name"]
     rows.append(Record("x", str(rng.choice(DESCRIBE)), _summary(things, " ".join(words), likely), "caption"))
     if words or rng.random() < 0.1:
         rows.append(Record("x", str(rng.choice(READ)), " ".join(words) or "There is no text.", "text"))
@@ -524,8 +574,14 @@ def _heard(rng: np.random.Generator) -> list[Record]:
         "colour": rng.choice(COLOURS),
         "n2": int(rng.integers(2, 60)),
         "time": f"{rng.integers(1, 13)}:{rng.integers(10, 60)}",
+        "vehicle": rng.choice(VEHICLES),
+        "gate": rng.choice(GATES),
     }
     said = sentence.format(**words)
+    if rng.random() < 0.4:
+        said = f"{rng.choice(LEADS)} {said}"
+    if rng.random() < 0.4:
+        said = f"{said} {rng.choice(TAILS)}"
     question, answer = asked[int(rng.integers(len(asked)))]
     pairs = [(question.format(**words), answer.format(**words)), (str(rng.choice(TRANSCRIBE)), said)]
     if rng.random() < 0.3:
