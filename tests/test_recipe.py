@@ -148,7 +148,13 @@ def test_a_correction_changes_what_is_wrong_and_nothing_else() -> None:
     for said, better in pairs.items():
         pair = correct(scene, "Describe the image.", said)
         assert pair is not None and (pair.rejected, pair.answer) == (said, better)
-    for said in ("There are two badgers and a drum.", "This is an animal at the top left.", "Two lions!", " "):
+    for said in (
+        "There are two badgers and a drum.",
+        "There are badger and drum.",
+        "This is an animal at the top left.",
+        "Two lions!",
+        " ",
+    ):
         assert correct(scene, "Describe the image.", said) is None
     assert correct(scene, "Describe the image.", "This is a lion in the center.") is None  # nothing would be left
     owls = tuple(Thing("owl", "animal", ("bird",), "brown", "", (x, 0, x + 60, 60)) for x in (0, 100, 200))

@@ -45,16 +45,15 @@ def correct(scene: Scene, question: str, said: str) -> Record | None:
     if found is None:
         return None
     unnamed = [thing for thing in scene.things if not thing.text and not is_named(thing, said)]
-    parts = [_corrected(part, scene, unnamed) for part in re.split(r", | and ", found["listed"])]
+    before = re.split(r", | and ", found["listed"])
+    parts = [_corrected(part, scene, unnamed) for part in before]
     kept = [part for part in parts if part]
-    if not kept:
+    if not kept or parts == before:
         return None
     opening = found["opening"]
-    if opening.startswith("There"):
+    if opening.startswith("There") and kept[0] != before[0]:
         opening = "There are" if kept[0].split()[0] in NUMBERS else "There is"
     better = f"{opening} {', '.join(kept[:-1])} and {kept[-1]}." if len(kept) > 1 else f"{opening} {kept[0]}."
-    if kept == parts and better.lower() == said.strip().lower():
-        return None
     return Record(f"{scene.id}-own", question, better, "caption", scene.image, rejected=said)
 
 
