@@ -211,7 +211,8 @@ while True:
 
 def test_killed_in_the_middle_of_writing_loses_nothing_acknowledged(file: Path) -> None:
     code = WRITER.format(root=str(ROOT), tests=str(ROOT / "tests"), file=str(file))
-    for round_ in range(2):
+    acknowledged: list[int] = []
+    for _ in range(2):
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         told = [int(child.stdout.readline()) for _ in range(15)]
@@ -221,8 +222,10 @@ def test_killed_in_the_middle_of_writing_loses_nothing_acknowledged(file: Path) 
         child.stdout.close()
         memory = fresh(file)
         kept = [(row.turn, row.text) for row in memory.rows("a")]
+        acknowledged += told  # neither round need come as far as the other
         for number in told:
-            assert kept.count((number, f"item {number}")) == kept.count((number, f"other {number}")) == round_ + 1
+            times = kept.count((number, f"item {number}"))
+            assert acknowledged.count(number) <= times == kept.count((number, f"other {number}")) <= 2
         assert len(kept) % 2 == 0  # what came in one call came whole or not at all
         assert memory.search(f"item {told[-1]}", ["a"], 1)[0].text == f"item {told[-1]}"
         memory.close()

@@ -359,10 +359,10 @@ def test_questions_in_one_sequence_do_not_see_each_other(family: str) -> None:
     others = dataclasses.replace(batch, ids=torch.where(second, (batch.ids + 1) % 50, batch.ids))
     with torch.inference_mode():
         said, changed = m.hidden(batch)[0], m.hidden(others)[0]
-    assert torch.allclose(said[~second], changed[~second], atol=1e-5)
+    assert torch.allclose(said[~second], changed[~second], atol=1e-4)
     assert not torch.allclose(said[second], changed[second], atol=1e-2)
     alone = templates.encode(words, records[0], "instruct", m.n_tokens)
     with torch.inference_mode():
         first = m.hidden(pad([alone], ["a"], batch.features, words.pad_token_id).input)[0]
-    assert torch.allclose(said[: len(alone)], first, atol=1e-5)
+    assert torch.allclose(said[: len(alone)], first, atol=1e-4)
     assert encoded.positions[encoded.turns.index(3)] == encoded.image_slots[-1] + 1
