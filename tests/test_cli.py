@@ -176,7 +176,7 @@ def test_help_lists_every_command_and_each_has_its_own(run: Any) -> None:
     code, out, _ = run("--help")
     assert code == 0
     for name in COMMANDS:
-        assert re.search(rf"^│ {name} ", out, re.MULTILINE)
+        assert re.search(rf"^  {name} ", out, re.MULTILINE)
         code, shown, _ = run(name, "--help")
         assert code == 0
         assert f"duet {name}" in shown

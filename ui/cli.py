@@ -50,7 +50,7 @@ class _Commands(typer.core.TyperGroup):
         if cmd_name not in self.commands:
             module, _, attribute = COMMANDS[cmd_name].partition(":")
             found = getattr(importlib.import_module(module), attribute)
-            alone = typer.Typer(add_completion=False)
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
             if isinstance(found, typer.Typer):
                 alone.add_typer(found, name=cmd_name)
             else:
@@ -67,7 +67,13 @@ class _Commands(typer.core.TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(cls=_Commands, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # with rich, help takes twice the time
+    context_settings={"max_content_width": 120},
+)
 
 
 @app.callback()
