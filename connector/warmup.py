@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from connector.data.cutouts import CATEGORIES
+from connector.data.labels import imagenet_classes
 from connector.data.scenes import Scene, Thing
 from connector.slots import COLOURS, SIZES, SlotConfig, Targets
 from experts.kinds import COCO_KINDS
@@ -19,11 +20,9 @@ MAX_KINDS = 4
 
 def vocabulary(scenes: Sequence[Scene]) -> tuple[str, ...]:
     """What things may be called: ImageNet's 1000 classes in their order, COCO's, then the scenes' names and kinds."""
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
-
     from experts.convert.nanodet import COCO
 
-    names = [name.lower() for name in _IMAGENET_CATEGORIES]
+    names = [name.lower() for name in imagenet_classes()]
     seen = set(names)
     spoken = {word for scene in scenes for thing in scene.things for word in (thing.name, *_kinds(thing))}
     for name in (*(coco.replace("_", " ") for coco in COCO), *COCO_KINDS, *sorted(spoken)):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from connector.data.questions import with_article
-from connector.data.readings import DESCRIBE, NAMES, READ, TRANSCRIBE
+from connector.data.readings import DESCRIBE, NAMES, READ
+from connector.data.recordings import TRANSCRIBE
 from connector.data.records import Record
 from experts.base import Finding
 from experts.colours import COLOURS

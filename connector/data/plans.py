@@ -19,7 +19,8 @@ import numpy as np
 from connector.data import plan_phrases as say
 from connector.data.dialogue import CAPITALS, DAYS, MONTHS, text_dialogue
 from connector.data.phrases import many, with_article
-from connector.data.readings import CITIES, DISHES, ITEMS, NAMES, PEOPLE
+from connector.data.readings import NAMES
+from connector.data.recordings import CITIES, DISHES, ITEMS, PEOPLE
 from connector.data.records import Record
 from connector.data.scenes import WORDS
 from connector.plans import ANSWER, Line, plan_prompt, plan_text

@@ -8,12 +8,13 @@ no, with 0, or with saying that it cannot be told.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from connector.data.labels import imagenet_classes
 from connector.data.questions import Asker, with_article
+from connector.data.recordings import CITIES, DISHES, ITEMS, PEOPLE, heard, told
 from connector.data.records import Record
 from connector.data.scenes import SIDE_PX, WORDS, Scene, Thing
 from experts.base import Finding
@@ -25,279 +26,6 @@ from experts.kinds import COCO_KINDS, kinds_of, matches, plural
 NAMES = tuple(name.replace("_", " ") for name in COCO)
 LIKELY = 0.2  # score of a tag from which on a description says it
 UNKNOWN = "I cannot tell from what was found."
-CITIES = [
-    "London",
-    "Paris",
-    "Berlin",
-    "Madrid",
-    "Rome",
-    "Vienna",
-    "Oxford",
-    "Leeds",
-    "Boston",
-    "Chicago",
-    "Denver",
-    "Dallas",
-    "Tokyo",
-    "Sydney",
-    "Dublin",
-    "Prague",
-]
-DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-PEOPLE = ["Anna", "Peter", "Maria", "John", "Susan", "David", "Laura", "Tom", "Emma", "James", "Alice", "Robert"]
-ITEMS = ["keys", "wallet", "umbrella", "camera", "ticket", "book", "phone", "coat", "bag", "letter"]
-DISHES = ["soup", "pasta", "salad", "pizza", "rice", "chicken", "fish", "curry", "bread", "cake"]
-
-# A recording's sentence with what may be asked of it; {placeholders} are drawn anew each time.
-RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    (
-        "The {vehicle} to {city} leaves from {gate} {n} in {n2} minutes.",
-        (
-            ("Which {gate} does the {vehicle} leave from?", "{gate} {n}"),
-            ("From which {gate} does it leave?", "{gate} {n}"),
-            ("Where does the {vehicle} go?", "{city}"),
-            ("What goes to {city}?", "the {vehicle}"),
-            ("When does the {vehicle} leave?", "in {n2} minutes"),
-        ),
-    ),
-    (
-        "The {vehicle} from {city} will arrive at {gate} {n} at {time}.",
-        (
-            ("At which {gate} will the {vehicle} arrive?", "{gate} {n}"),
-            ("Which {gate} is announced?", "{gate} {n}"),
-            ("Where does the {vehicle} come from?", "{city}"),
-            ("When will the {vehicle} arrive?", "at {time}"),
-        ),
-    ),
-    (
-        "Passengers for {city} should go to {gate} {n} now and keep the {item} in their hands.",
-        (
-            ("Which {gate} should passengers go to?", "{gate} {n}"),
-            ("Where are the passengers going?", "{city}"),
-            ("What should be kept?", "the {item}"),
-            ("Who should go there now?", "passengers for {city}"),
-        ),
-    ),
-    (
-        "{person}, please come to {gate} {n}, your {item} has been found.",
-        (
-            ("Who is called?", "{person}"),
-            ("Where should {person} come?", "{gate} {n}"),
-            ("What has been found?", "the {item}"),
-            ("Which {gate} is named?", "{gate} {n}"),
-        ),
-    ),
-    (
-        "The train to {city} leaves from platform {n} at {time}.",
-        (
-            ("Where does the train go?", "{city}"),
-            ("Which platform does the train leave from?", "platform {n}"),
-            ("When does the train leave?", "{time}"),
-        ),
-    ),
-    (
-        "Please bring the {item} to room {n} on {day}.",
-        (("What should be brought?", "the {item}"), ("Which room is mentioned?", "{n}"), ("On which day?", "{day}")),
-    ),
-    (
-        "{person} is going to {city} next {day}.",
-        (
-            ("Who is going to {city}?", "{person}"),
-            ("Where is {person} going?", "{city}"),
-            ("When is {person} going?", "next {day}"),
-        ),
-    ),
-    (
-        "The meeting with {person} starts at {time} in room {n}.",
-        (
-            ("Who is the meeting with?", "{person}"),
-            ("When does the meeting start?", "{time}"),
-            ("In which room is the meeting?", "{n}"),
-        ),
-    ),
-    (
-        "I would like {n} bowls of {dish}, please.",
-        (
-            ("What does the speaker want?", "{n} bowls of {dish}"),
-            ("How many bowls are ordered?", "{n}"),
-            ("What food is mentioned?", "{dish}"),
-        ),
-    ),
-    (
-        "{person} lost the {item} in {city}.",
-        (
-            ("Who lost something?", "{person}"),
-            ("What was lost?", "the {item}"),
-            ("In which city was it lost?", "{city}"),
-        ),
-    ),
-    (
-        "The flight from {city} is delayed by {n} minutes.",
-        (("Where does the flight come from?", "{city}"), ("How long is the delay?", "{n} minutes")),
-    ),
-    (
-        "Today we have {dish} and it costs {n} dollars.",
-        (("What is served today?", "{dish}"), ("How much does it cost?", "{n} dollars")),
-    ),
-    (
-        "Turn left at the station and walk {n} meters.",
-        (("Which way should one turn?", "left"), ("How far should one walk?", "{n} meters")),
-    ),
-    (
-        "Your order of {dish} will be ready in {n} minutes, said the cook.",
-        (("Who speaks of the order?", "the cook"), ("When will the order be ready?", "in {n} minutes")),
-    ),
-    (
-        "{person} was never a tall man, but he carried the {item} without a word.",
-        (("Who carried something?", "{person}"), ("What did he carry?", "the {item}")),
-    ),
-    (
-        "Turn the handle twice, then press the {colour} button.",
-        (("Which button should be pressed?", "{colour}"), ("How often should the handle be turned?", "twice")),
-    ),
-    (
-        "The shop in {city} stays closed until {day}, but the bakery is open.",
-        (
-            ("What is open?", "the bakery"),
-            ("Until when is the shop closed?", "{day}"),
-            ("Where is the shop?", "{city}"),
-        ),
-    ),
-    (
-        "If {person} had come to {city} sooner, she might have found the {item} herself.",
-        (("Who might have found something?", "{person}"), ("Which city is named?", "{city}")),
-    ),
-    (
-        "Red team {n}, blue team {n2}.",
-        (("How many points has the blue team?", "{n2}"), ("Which team is named first?", "red")),
-    ),
-    ("Good night, {person}.", (("Who is spoken to?", "{person}"),)),
-    (
-        "A driver will bring the {dish} to your door, and the next free waiter will help you.",
-        (("Who will bring the {dish}?", "a driver"), ("Who will help you?", "the next free waiter")),
-    ),
-    (
-        "The {item} belongs to {person}, who lives above the bakery.",
-        (("Who does the {item} belong to?", "{person}"), ("Where does {person} live?", "above the bakery")),
-    ),
-    (
-        "Tomorrow it will rain in {city} and snow in {city2}.",
-        (("What is the weather in {city}?", "rain"), ("Where will it snow?", "{city2}")),
-    ),
-)
-# What stands before and after without saying more.
-LEADS = (
-    "Attention.", "Ladies and gentlemen.", "Good morning.", "Hello.", "Dear passengers.", "This is an announcement.",
-    "Listen, please.", "Excuse me.",
-)  # fmt: skip
-TAILS = (
-    "Thank you for your patience.", "Have a nice day.", "We are sorry about that.", "Mind the gap.", "Thank you.",
-    "Please do not leave anything behind.", "This message will be repeated.", "Do not run.", "Hold on tight.",
-)  # fmt: skip
-VEHICLES = ("train", "bus", "ferry", "tram", "boat", "coach", "express", "shuttle", "plane")
-GATES = ("platform", "gate", "track", "stop", "pier", "room", "terminal", "desk", "bay", "hall")
-# Sentences of any words, so that what is copied need not be known: {a}, {b}, {c} are things, {do} and {did} a deed.
-STORIES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    (
-        "{adj} as it was, the {a} {did} the {b} {where}, and nobody in {city} knew why.",
-        (
-            ("Who {did} the {b}?", "the {a}"),
-            ("What did the {a} {do}?", "the {b}"),
-            ("Where did the {a} {do} the {b}?", "{where}"),
-            ("Which city is mentioned?", "{city}"),
-        ),
-    ),
-    (
-        "the {a} {did} the {b} {where}",
-        (("Who {did} the {b}?", "the {a}"), ("Where did the {a} {do} the {b}?", "{where}")),
-    ),
-    (
-        "It was {when} that the {a} {did} the {b}. The {c} said nothing.",
-        (
-            ("When did the {a} {do} the {b}?", "{when}"),
-            ("Who said nothing?", "the {c}"),
-            ("What did the {a} {do}?", "the {b}"),
-        ),
-    ),
-    (
-        "I had hoped that the {a} would {do} the {b}, yet the {c} was more {adj} than any of us had thought.",
-        (("Who was {adj}?", "the {c}"), ("What was the {a} to {do}?", "the {b}"), ("What was the {c}?", "{adj}")),
-    ),
-    (
-        "{person} is {adj}, and the {a} is rather {adj2}.",
-        (("Who is {adj}?", "{person}"), ("What is {adj2}?", "the {a}"), ("Which person is mentioned?", "{person}")),
-    ),
-    (
-        "He was never {adj} to the {a}, unless the {b} was there.",
-        (("Who was never {adj}?", "he"), ("Who had to be there?", "the {b}")),
-    ),
-    (
-        "You have now reached the {a}. All {b}s are away. Please hold, or press {number} to leave a {c}.",
-        (
-            ("What has been reached?", "the {a}"),
-            ("Which number should be pressed?", "{number}"),
-            ("What can be left?", "a {c}"),
-            ("Who is away?", "all {b}s"),
-        ),
-    ),
-    (
-        "{number} {a}s, {number2} {b}s",
-        (
-            ("What is named first?", "{number} {a}s"),
-            ("What is named last?", "{number2} {b}s"),
-            ("How many {b}s are named?", "{number2}"),
-        ),
-    ),
-    ("the {number} of {a}s", (("Which number can be heard?", "{number}"), ("What is it the {number} of?", "{a}s"))),
-    ("{adj} {a}", (("Which word comes first?", "{adj}"), ("What is {adj}?", "{a}"))),
-    ("{a} {number}", (("Which number is heard?", "{number}"), ("Which word is heard?", "{a}"))),
-    (
-        "Sorry, that {a} is {adj}. Say the name of your {b}, followed by the {c}.",
-        (
-            ("What is {adj}?", "that {a}"),
-            ("What should follow the name?", "the {c}"),
-            ("Whose name should be said?", "your {b}"),
-        ),
-    ),
-    (
-        "Thanks for choosing {person}'s {a}, see you {when}.",
-        (("Whose {a} is it?", "{person}'s"), ("When will we meet?", "{when}"), ("What was chosen?", "{person}'s {a}")),
-    ),
-)
-DEEDS = (
-    ("see", "saw"), ("carry", "carried"), ("follow", "followed"), ("find", "found"), ("paint", "painted"),
-    ("hide", "hid"), ("sell", "sold"), ("visit", "visited"), ("describe", "described"), ("repair", "repaired"),
-    ("call", "called"), ("watch", "watched"), ("answer", "answered"), ("break", "broke"), ("marry", "married"),
-    ("teach", "taught"), ("help", "helped"), ("forget", "forgot"), ("buy", "bought"), ("wash", "washed"),
-)  # fmt: skip
-PLACES = (
-    "behind the theatre", "near the old mill", "in the garden", "under the bridge", "on the roof", "at the market",
-    "beside the lake", "in the kitchen", "outside the court", "on the stairs", "at sea", "in an office",
-)  # fmt: skip
-TIMES = (
-    "after dinner", "last winter", "before sunrise", "on his birthday", "at noon", "in the evening", "a year ago",
-    "soon", "next week", "early in May", "during the war", "at half past nine",
-)  # fmt: skip
-ADJECTIVES = (
-    "cheerful", "selfish", "proud", "terrible", "narrow", "respectable", "tired", "prudent", "false", "wooden",
-    "generous", "silent", "available", "invalid", "cold", "left", "upper", "famous", "busy", "gentle", "amiable",
-)  # fmt: skip
-PEOPLE_AT_WORK = (
-    "teacher", "lawyer", "sister", "captain", "agent", "widow", "operator", "gardener", "prince", "caller", "manager",
-    "neighbour", "doctor", "uncle", "guest", "painter", "daughter", "soldier", "customer", "servant", "message",
-    "password", "office", "extension", "account", "letter", "engine", "window", "fortune", "estate", "answer",
-)  # fmt: skip
-NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "zero")
-TRANSCRIBE = (
-    "What is said?",
-    "What does the speaker say?",
-    "Transcribe the recording.",
-    "What do you hear?",
-    "What is being said in the recording?",
-    "Write down what is said.",
-    "What are the words of the recording?",
-    "What does the voice say?",
-)
 READ = (
     "What does the sign say?",
     "What is written in the picture?",
@@ -325,9 +53,9 @@ def readings(n: int, seed: int) -> list[Record]:
     while len(rows) < n:
         draw = rng.random()
         if draw < 0.12:
-            rows += _heard(rng)
+            rows += heard(rng)
         elif draw < 0.22:
-            rows += _told(rng)
+            rows += told(rng)
         elif draw < 0.3:
             rows += _tagged(rng)
         elif draw < 0.42:
@@ -455,7 +183,7 @@ def _asked(
 
 def _tagged(rng: np.random.Generator) -> list[Record]:
     """A picture of which only the tagger says something."""
-    names = [str(name) for name in rng.choice(_classes(), int(rng.integers(1, 4)), replace=False)]
+    names = [str(name) for name in rng.choice(imagenet_classes(), int(rng.integers(1, 4)), replace=False)]
     scores = sorted(rng.dirichlet([0.6] * (len(names) + 1))[1:], reverse=True)
     found = [
         Finding("tag", name, float(score), source="picture")
@@ -489,7 +217,7 @@ def _of_a_kind(rng: np.random.Generator) -> list[Record]:
     names = [str(name) for name in rng.choice(NAMES, int(rng.integers(1, 4)), replace=False)]
     sure = rng.random() < 0.7
     scores = [float(rng.uniform(0.3, 0.97)), 0.08] if sure else [float(rng.uniform(0.1, 0.3)), 0.07]
-    tagged = [str(name) for name in rng.choice(_classes(), 2, replace=False)]
+    tagged = [str(name) for name in rng.choice(imagenet_classes(), 2, replace=False)]
     kinds = kinds_of(tagged[0])
     if not kinds or tagged[0] in NAMES:
         return []
@@ -526,7 +254,9 @@ def _written(rng: np.random.Generator) -> list[Record]:
         for n, line in enumerate(lines)
     ]
     if rng.random() < 0.5:
-        found.append(Finding("tag", str(rng.choice(_classes())), float(rng.uniform(0.05, 0.7)), source="picture"))
+        found.append(
+            Finding("tag", str(rng.choice(imagenet_classes())), float(rng.uniform(0.05, 0.7)), source="picture")
+        )
     numbers = [line for line in lines if line.isdigit()]
     pairs = [
         (str(rng.choice(TOP)), lines[0]),
@@ -551,85 +281,6 @@ def _line(rng: np.random.Generator) -> str:
     words = [str(rng.choice([*WORDS, *CITIES, *ITEMS, *DISHES, *PEOPLE])) for _ in range(1 + int(rng.integers(3)))]
     line = " ".join(dict.fromkeys(words))
     return line.upper() if draw < 0.5 else line.capitalize()
-
-
-@functools.lru_cache(maxsize=1)
-def _classes() -> tuple[str, ...]:
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
-
-    return tuple(_IMAGENET_CATEGORIES)
-
-
-def _heard(rng: np.random.Generator) -> list[Record]:
-    sentence, asked = RECORDINGS[int(rng.integers(len(RECORDINGS)))]
-    city, city2 = rng.choice(CITIES, 2, replace=False)
-    words = {
-        "city": city,
-        "city2": city2,
-        "day": rng.choice(DAYS),
-        "person": rng.choice(PEOPLE),
-        "item": rng.choice(ITEMS),
-        "dish": rng.choice(DISHES),
-        "n": int(rng.integers(2, 60)),
-        "colour": rng.choice(COLOURS),
-        "n2": int(rng.integers(2, 60)),
-        "time": f"{rng.integers(1, 13)}:{rng.integers(10, 60)}",
-        "vehicle": rng.choice(VEHICLES),
-        "gate": rng.choice(GATES),
-    }
-    said = sentence.format(**words)
-    if rng.random() < 0.4:
-        said = f"{rng.choice(LEADS)} {said}"
-    if rng.random() < 0.4:
-        said = f"{said} {rng.choice(TAILS)}"
-    question, answer = asked[int(rng.integers(len(asked)))]
-    pairs = [(question.format(**words), answer.format(**words)), (str(rng.choice(TRANSCRIBE)), said)]
-    if rng.random() < 0.3:
-        pairs.append((f"Does the speaker mention {rng.choice(CITIES + PEOPLE + ITEMS)}?", ""))
-    rows = []
-    for question, answer in pairs:
-        if not answer:
-            answer = "yes" if question.removesuffix("?").split()[-1].lower() in said.lower() else "no"
-        rows.append(
-            Record("x", question, answer, "speech", evidence=compose_evidence([Finding("speech", said, 0.9)], question))
-        )
-    if rng.random() < 0.1:
-        question = str(rng.choice(TRANSCRIBE))
-        rows.append(Record("x", question, "Nothing was heard.", "speech", evidence=compose_evidence([], question)))
-    return rows
-
-
-def _told(rng: np.random.Generator) -> list[Record]:
-    """A recording of one to three sentences whose words say little: what is asked for can only be copied."""
-    told = rng.choice(len(STORIES), int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1])), replace=False)
-    parts = [_story(rng, *STORIES[int(index)]) for index in told]
-    said = " ".join(sentence for sentence, _ in parts)
-    asked = parts[0][1]
-    if len(parts) > 1:  # only what says which of the sentences it is about
-        asked = [pair for pair in asked if any(word in pair[0] for word in PEOPLE_AT_WORK)]
-    pairs = [(str(rng.choice(TRANSCRIBE)), said)]
-    pairs += [asked[int(rng.integers(len(asked)))]] if asked else []
-    found = [Finding("speech", said, 0.9)]
-    return [Record("x", q, a, "speech", evidence=compose_evidence(found, q)) for q, a in pairs]
-
-
-def _story(
-    rng: np.random.Generator, sentence: str, asked: Sequence[tuple[str, str]]
-) -> tuple[str, list[tuple[str, str]]]:
-    """A sentence of STORIES told with words drawn anew, and its questions with their answers."""
-    things = [*rng.choice(PEOPLE_AT_WORK, 3, replace=False)]
-    things = [_classes()[int(rng.integers(1000))].lower() if rng.random() < 0.2 else thing for thing in things]
-    do, did = DEEDS[int(rng.integers(len(DEEDS)))]
-    adj, adj2 = rng.choice(ADJECTIVES, 2, replace=False)
-    number, number2 = rng.choice(NUMBERS, 2, replace=False)
-    words = {
-        "a": things[0], "b": things[1], "c": things[2], "do": do, "did": did, "adj": adj, "adj2": adj2,
-        "where": rng.choice(PLACES), "when": rng.choice(TIMES), "number": number, "number2": number2,
-        "person": rng.choice(PEOPLE), "city": rng.choice(CITIES),
-    }  # fmt: skip
-    said = sentence.format(**words)
-    said = said[0].upper() + said[1:] if rng.random() < 0.8 else said
-    return said, [(question.format(**words), answer.format(**words)) for question, answer in asked]
 
 
 def _summary(things: list[Thing], words: str, likely: str) -> str:
