@@ -39,9 +39,7 @@ class Training:
             loss = gr.LinePlot(
                 x="step", y="loss", color="curve", label="loss", height=380, min_width=320, elem_id="loss"
             )
-            rate = gr.LinePlot(
-                x="step", y="rate", color="part", label="learning rate", height=380, min_width=320, elem_id="rate"
-            )
+            rate = gr.LinePlot(x="step", y="rate", color="part", label="learning rate", height=380, min_width=320)
         timer = gr.Timer(EVERY_S, active=False)
         shown = [run, told, loss, rate, timer]
         gr.on([again.click, run.input, timer.tick], self.show, run, shown, **LIGHT)
