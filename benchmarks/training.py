@@ -16,7 +16,13 @@ FOLDER is what `duet data scenes` writes; one row of its questions.jsonl:
     {"id": "validation-0-000000-0", "question": "What shape is there?", "answer": "triangle", "kind": "shape",
      "image": "images/000000.png", "accept": ["yellow triangle"], "category": "shape"}
 
-Time is CPU time of this process with one thread, in the order plain, ours, plain; where the two plain readings differ
+    python -m benchmarks.training --device cuda --data FOLDER --batch 96 --questions 6 --steps 60
+
+measures the loop alone on a GPU: tokens a second, model FLOPs utilisation (floating-point operations that the model's
+matrix products and attention need, forward, backward and for what learns, over what the device could do) and peak
+memory. Recomputing, padding and what the host does count as time, never as work.
+
+Otherwise time is CPU time of this process with one thread, in the order plain, ours, plain; where the two plain readings differ
 by more than a tenth, the machine was not quiet enough and no ratio is given. Exit 0 if the ratio reaches the goal.
 """
 
@@ -64,7 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--connector", default="slots", help="kind of connector")
     parser.add_argument("--llm", default="smollm2-135m-instruct")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args(arguments)
+    if options.device == "cuda":
+        with tempfile.TemporaryDirectory() as folder:
+            return throughput(options, Path(folder))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         return compare(options, Path(folder))
@@ -129,6 +139,80 @@ def report(
     print(f"ratio {ratio:.2f} (goal {GOAL:g}); {once:.2f} in an epoch that has to fill the cache first")
     print(json.dumps(row | {"ratio": ratio, "ratio_first_epoch": once}))
     return 0 if ratio >= GOAL else 1
+
+
+# -- on a GPU -------------------------------------------------------------------------------------------------------
+
+PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40": 362.0}  # dense bfloat16, of the vendors' data sheets
+WARM_STEPS = 10
+
+
+def throughput(options: argparse.Namespace, work: Path) -> int:
+    """Tokens a second, model FLOPs utilisation and peak memory of the loop on a GPU."""
+    data = options.data or made(work / "scenes", options.seed)
+    model = assemble(options, data)
+    cache = FeatureCache(work / "features", model.encoder.fingerprint())
+    config = stage_config(
+        "instruct", steps=options.steps + WARM_STEPS, batch=options.batch, tokens=32768, seed=options.seed,
+        save_every=10**6, questions=options.questions,
+    )  # fmt: skip
+    task = tasks.task_from_records(chosen(data, 8 * options.batch, options.seed), data, model, config, cache)
+    marks: list[tuple[float, int, int]] = []
+
+    class Timed(Watched):
+        def collate(self, rows: Sequence[int]) -> Any:
+            batch = self.task.collate(rows)
+            marks.append((time.perf_counter(), batch.tokens, len(batch.labels)))
+            return batch
+
+    torch.cuda.reset_peak_memory_stats()
+    train.train(model, Timed(task), config, work / "run", say=lambda line: None)
+    taken = marks[WARM_STEPS:]
+    seconds = taken[-1][0] - taken[0][0]  # from the first batch's making to the last's: the last is not run in it
+    tokens, said = (sum(mark[at] for mark in taken[:-1]) for at in (1, 2))
+    work_done = tokens * flops_of_a_token(model, float(np.mean(task.lengths))) + 4 * said * head_size(model)
+    device = torch.cuda.get_device_name()
+    peak = next((value for name, value in PEAK_TFLOPS.items() if name in device), float("nan"))
+    achieved = work_done / seconds / 1e12
+    memory_gib = torch.cuda.max_memory_allocated() / 2**30
+    row = {
+        "device": device,
+        "tokens_per_s": round(tokens / seconds),
+        "steps_per_s": round((len(taken) - 1) / seconds, 2),
+        "tflops": round(achieved, 1),
+        "mfu": round(achieved / peak, 4),
+        "peak_memory_gib": round(memory_gib, 1),
+    }
+    print(
+        f"{device}: {row['tokens_per_s']:,} tokens/s, {row['steps_per_s']} steps/s of {options.batch} sequences "
+        f"(mean {np.mean(task.lengths):.0f} tokens), {achieved:.1f} of {peak:g} TFLOP/s = {achieved / peak:.1%} MFU, "
+        f"peak memory {memory_gib:.1f} GiB"
+    )
+    print(json.dumps(row))
+    return 0
+
+
+def flops_of_a_token(model: ConnectorModel, length: float) -> float:
+    """Operations one token of a sequence of `length` costs in training: matrices and attention, without the head.
+
+    A frozen matrix of P weights costs 2 P forward and 2 P for the gradient of its input; what learns 2 P more.
+    """
+    config = model.llm.model.config
+    frozen = learned = 0
+    for name, parameter in model.llm.model.named_parameters():
+        if parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name:
+            frozen, learned = (
+                (frozen, learned + parameter.numel())
+                if parameter.requires_grad
+                else (frozen + parameter.numel(), learned)
+            )
+    attention = 4 * config.num_hidden_layers * config.hidden_size * length  # scores and sums, forward
+    return 4 * frozen + 6 * learned + 3 * attention
+
+
+def head_size(model: ConnectorModel) -> int:
+    """Weights of the output layer, which runs at supervised positions only."""
+    return int(model.llm.model.get_output_embeddings().weight.numel())
 
 
 # -- the two ways ---------------------------------------------------------------------------------------------------
@@ -225,7 +309,7 @@ def made(folder: Path, seed: int) -> Path:
 def assemble(options: argparse.Namespace, data: Path) -> ConnectorModel:
     """The real language model and encoder with an untrained connector."""
     torch.manual_seed(options.seed)
-    language, encoder = llm.load(options.llm, "cpu"), encoders.load("efficientnet-lite0")
+    language, encoder = llm.load(options.llm, options.device), encoders.load("efficientnet-lite0")
     if options.connector == "slots":
         connector: Any = slots.SlotConnector(warmup.configure(load_scenes(data), language.width))
         connector.bind(language.tokenizer, language.model.get_input_embeddings().weight)

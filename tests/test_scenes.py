@@ -9,22 +9,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import pytest
 from cutout_folder import ROWS, write_cutouts
 from scene_oracle import answer, claims, holds, place
 
-from connector.data import captions, cutouts, labels, phrases
+from connector.data import artists, captions, cutouts, labels, phrases
 from connector.data import rehearsal as talking
 from connector.data.dialogue import text_dialogue
-from connector.data.draw import SIDE_PX
+from connector.data.draw import SIDE_PX, vary
 from connector.data.orders import ORDERS, orders
 from connector.data.records import Record, read_records
 from connector.data.rehearsal import questions, rehearsal
 from connector.data.scenes import BACKGROUNDS, generate, load_scenes
 from connector.data.write import write_scenes
-from experts.colours import COLOURS
+from experts.colours import COLOURS, name_colour
 from experts.errors import InputError, UnknownNameError
 
 
@@ -74,7 +75,7 @@ def test_splits_share_no_cutout_and_no_background(folder: Path) -> None:
         assert all(row["background"] != "plain" for row in rows if split == "test" and row["family"] != "lone shape")
     assert used == {split: {row[0] for row in ROWS[split]} for split in used}
     assert not used["train"] & used["test"]
-    families = [family for split in BACKGROUNDS for family in BACKGROUNDS[split]]
+    families = [family for split in ("train", "validation", "test") for family in BACKGROUNDS[split]]
     assert len(families) == len(set(families))
 
 
@@ -203,16 +204,65 @@ def test_another_artists_drawing_is_called_what_the_emoji_is_called(tmp_path: Pa
         "# subgroup: animal-bird\n1F9A9 ; fully-qualified # \U0001f9a9 E12.0 flamingo\n"
         "# subgroup: face-smiling\n1F600 ; fully-qualified # \U0001f600 E1.0 grinning face\n"
     )
-    names = dict(cutouts._emoji_names(table.parent))
-    drawn = list(cutouts._drawings(tmp_path, "img/*.png", "twemoji", names))
+    names = {
+        point: (name, cutouts.EMOJI[subgroup]) for point, (_, name, subgroup) in cutouts._emoji_names(table.parent)
+    }
+    (tmp_path / "img" / "1f418.png").rename(tmp_path / "img" / "1F418.png")  # some sets write them in capitals
+    drawn = list(artists.emoji(tmp_path, "img/*.png", "twemoji", names, cutouts._fitted))
     assert [(name, category, source) for name, category, _, source, _ in drawn] == [
         ("elephant", "animal", "twemoji"),
         ("flamingo", "animal", "twemoji"),
     ]
 
 
+def test_a_vector_drawing_is_rendered_with_its_transparency(tmp_path: Path) -> None:
+    pytest.importorskip("resvg_py")
+    (tmp_path / "1f418.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 36 36"><circle cx="18" cy="18" r="16" fill="#dd2222"/></svg>'
+    )
+    names = {"1f418": ("elephant", ("animal", ("mammal",)))}
+    ((name, category, kinds, source, picture),) = artists.emoji(tmp_path, "*.svg", "openmoji", names, cutouts._fitted)
+    assert (name, category, kinds, source, picture.mode) == ("elephant", "animal", ("mammal",), "openmoji", "RGBA")
+    assert picture.getpixel((0, 0))[3] == 0
+    assert picture.getpixel((picture.width // 2, picture.height // 2)) == (221, 34, 34, 255)
+
+
+def test_pictures_on_paper_lose_the_paper_and_keep_white_inside(tmp_path: Path) -> None:
+    (tmp_path / "animals").mkdir()
+    page = PIL.Image.new("RGB", (120, 120), "white")
+    PIL.ImageDraw.Draw(page).ellipse((20, 20, 100, 100), fill="white", outline="black", width=6)
+    for stem in ("zebras", "paw"):  # the second is no thing that one would answer with
+        page.save(tmp_path / "animals" / f"{stem}.jpg", quality=95)
+    ((name, category, _, source, picture),) = artists.nouns(tmp_path, "art4apps", cutouts._fitted)
+    assert (name, category, source) == ("zebra", "animal", "art4apps")
+    assert picture.getpixel((1, 1))[3] == 0 and picture.getpixel((picture.width // 2, picture.height // 2))[3] == 255
+
+
+def test_clip_art_is_taken_where_its_file_is_named_by_a_known_thing(tmp_path: Path) -> None:
+    for file in ("animals/squirrel_by_somebody_01.png", "animals/zorilla.png", "food/apple_bw.png", "food/apple_core.png",
+                 "shapes/squirrel.png"):  # fmt: skip
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        disc = PIL.Image.new("RGBA", (80, 80))
+        PIL.ImageDraw.Draw(disc).ellipse((4, 4, 76, 76), fill="brown")
+        disc.save(tmp_path / file)
+    known = {"squirrel": ("animal", ("mammal",)), "apple": ("food", ("fruit",))}
+    drawn = list(artists.clip_art(tmp_path, "openclipart", known, cutouts._fitted))
+    assert [(name, category, kinds) for name, category, kinds, _, _ in drawn] == [("squirrel", "animal", ("mammal",))]
+
+
+def test_varied_cutouts_keep_their_colours_name_and_repeat_with_the_seed() -> None:
+    piece = PIL.Image.new("RGBA", (90, 90))
+    PIL.ImageDraw.Draw(piece).ellipse((4, 4, 86, 86), fill=(214, 39, 40))
+    for seed in range(40):
+        one, other = (vary(np.random.default_rng(seed), piece.copy()) for _ in range(2))
+        assert one.tobytes() == other.tobytes()
+        pixels = np.asarray(one)
+        assert name_colour(pixels[pixels[..., 3] > 200][:, :3]) in ("red", "brown", "orange", "pink")
+        assert (pixels[..., 3] > 128).mean() > 0.3
+
+
 def test_unknown_split_and_missing_packages_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="known: test, train, validation"):
+    with pytest.raises(UnknownNameError, match="known: reading, test, train, validation"):
         generate(tmp_path, "tests", 1)
     with pytest.raises(InputError, match=r"no tuxpaint-stamps-default_\*\.deb"):
         cutouts.build_cutouts(tmp_path / "out", tmp_path)

@@ -1,7 +1,8 @@
 """Cut-outs: named pictures with alpha, taken from packages without installing them, split for good; and backdrops.
 
-The splits divide the pictures of Debian's packages. Other artists' drawings of the same emoji, from two npm packages,
-and the photographs that serve as backdrops are for training only.
+The splits divide the stamps and the emoji of two packages. Other artists' drawings (connector.data.artists) and the
+photographs that serve as backdrops are for training only. Split `reading` is for training as well, after the warm-up:
+what the connector says of pictures that it has not learned is what the language model must learn to read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,17 +23,13 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
+from connector.data import artists
 from connector.data.labels import corrections, label, short_name
 from experts.colours import name_colour
 from experts.errors import InputError
 
 PACKAGES = ("tuxpaint-stamps-default", "fonts-noto-color-emoji", "unicode-data")
 WALLPAPERS = ("gnome-backgrounds", "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04")
-# npm package and version -> (source, where its drawings are named by code point)
-DRAWINGS = {
-    "emoji-datasource-twitter@16.0.0": ("twemoji", "package/img/twitter/64/*.png"),
-    "@lobehub/fluent-emoji-3d@1.1.0": ("fluent", "package/assets/*.webp"),
-}
 BACKDROPS = (  # wallpapers that show nothing a question could name
     "2004default", "Bridge_by_Sander_Klootwijk", "Dragonfly_by_Bolly", "Fossa_by_Jasper_Roks", "Infinite-Sea_by_Aury88",
     "Kleiber_by_Lukas_Baubkus", "Picture_1A_by_freespace", "Wine_by_Jakkub_Mede", "aitzgorri_by_Aitzol_Berasategi",
@@ -40,9 +37,8 @@ BACKDROPS = (  # wallpapers that show nothing a question could name
     "string", "sunset_by_Aitzol_Berasategi", "umang_by_Abhishek_Mudgal", "adwaita-d", "adwaita-l", "pixels-d",
     "pixels-l", "grid-d", "grid-l", "wood-d", "wood-l", "truchet-l", "licorice-l",
 )  # fmt: skip
-TRAINING_ONLY = frozenset(source for source, _ in DRAWINGS.values())
 BACKDROP_PX = 800  # longest side kept
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "reading")  # reading: for training, but not of the connector's words
 SIDE_PX = 200  # longest side kept
 
 # Folder of a stamp, or subgroup of an emoji -> (category, other right names)
@@ -137,7 +133,7 @@ class Cutout:
     category: str
     accept: tuple[str, ...]
     colour: str
-    source: str  # stamp | emoji | twemoji | fluent
+    source: str  # stamp | emoji | one of artists.SOURCES
     file: str  # PNG beside the index
     split: str
 
@@ -158,11 +154,7 @@ def build_cutouts(out: Path, packages: Path | None = None) -> list[Cutout]:
             subprocess.run(["dpkg", "-x", str(file), str(root / "x")], check=True)
         names = dict(_emoji_names(root / "x"))
         pictures = [*_stamps(root / "x/usr/share/tuxpaint/stamps"), *_emoji(root / "x", names)]
-        for package, (source, where) in DRAWINGS.items():
-            unpacked = root / source
-            with tarfile.open(_tarball(package, packages, root)) as archive:
-                archive.extractall(unpacked, filter="data")
-            pictures += _drawings(unpacked, where, source, names)
+        pictures += _other_artists(root, packages, names, pictures)
         for file in sorted((root / "x/usr/share/backgrounds").rglob("*")):
             if file.stem in BACKDROPS:
                 backdrop = PIL.Image.open(file).convert("RGB")
@@ -172,7 +164,7 @@ def build_cutouts(out: Path, packages: Path | None = None) -> list[Cutout]:
     mended, seen = corrections(), Counter[str]()
     for number, (caption, folder_category, kinds, source, picture) in enumerate(pictures):
         # A drawing of an emoji is called what the emoji is called.
-        key = f"{source if source == 'stamp' else 'emoji'}/{caption}"
+        key = f"{source if source in ('stamp', *artists.CLIP_ART) else 'emoji'}/{caption}"
         seen[f"{source}/{caption}"] += 1
         count = seen[f"{source}/{caption}"]
         said = label(caption, folder_category, kinds, mended.get(key if count == 1 else f"{key}-{count}"))
@@ -181,10 +173,12 @@ def build_cutouts(out: Path, packages: Path | None = None) -> list[Cutout]:
         picture.save(out / f"{number:04d}-{slug}", compress_level=9)
         pixels = np.asarray(picture)
         colour = name_colour(pixels[pixels[..., 3] > 200][:, :3]) if said.colour is None else said.colour
-        if said.colour and source in TRAINING_ONLY:  # the colour that was seen is that of another artist's drawing
+        if said.colour and source in artists.SOURCES:  # the colour that was seen is that of another artist's drawing
             colour = name_colour(pixels[pixels[..., 3] > 200][:, :3])
         digest = int(hashlib.sha256(f"{source}:{caption}:{slug}".encode()).hexdigest(), 16) % 10
-        split = "train" if source in TRAINING_ONLY else {0: "test", 1: "validation"}.get(digest, "train")
+        split = {0: "test", 1: "validation", 2: "reading"}.get(digest, "train")
+        if source in artists.SOURCES and split != "reading":
+            split = "train"
         rows.append(Cutout(said.name, said.category, said.accept, colour, source, f"{number:04d}-{slug}", split))
     (out / "index.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
     return rows
@@ -212,7 +206,7 @@ def load_cutouts(folder: Path | None, split: str) -> list[Cutout]:
 
 
 def _debs(packages: Path | None, root: Path) -> list[Path]:
-    wanted = (*PACKAGES, *WALLPAPERS)
+    wanted = (*PACKAGES, *WALLPAPERS, *artists.CLIP_ART)
     if packages is None:
         try:
             subprocess.run(["apt-get", "download", *wanted], cwd=root, check=True, capture_output=True)
@@ -242,7 +236,7 @@ def _tarball(package: str, packages: Path | None, root: Path) -> Path:
                 "download it elsewhere and pass its folder with --packages"
             ) from None
     if not file.is_file():
-        raise InputError(f"no {file.name} in '{file.parent.name}'; expected all of {', '.join(DRAWINGS)}")
+        raise InputError(f"no {file.name} in '{file.parent.name}'; expected all of {', '.join(artists.EMOJI_SETS)}")
     return file
 
 
@@ -288,16 +282,24 @@ def _emoji(
             yield name, *EMOJI[subgroup], "emoji", picture
 
 
-def _drawings(
-    root: Path, where: str, source: str, names: dict[str, tuple[str, str, str]]
-) -> Iterator[tuple[str, str, tuple[str, ...], str, PIL.Image.Image]]:
-    """Another artist's drawings of the emoji."""
-    files = {file.stem.removesuffix("-fe0f"): file for file in sorted(root.glob(where))}
-    for point, (_, name, subgroup) in names.items():
-        if point in files:
-            picture = _fitted(PIL.Image.open(files[point]).convert("RGBA"))
-            if picture is not None:
-                yield name, *EMOJI[subgroup], source, picture
+def _other_artists(
+    root: Path, packages: Path | None, names: dict[str, tuple[str, str, str]], own: Sequence[artists.Picture]
+) -> list[artists.Picture]:
+    """What other artists drew of the emoji, and clip art of what is known by name by now."""
+    pictures: list[artists.Picture] = []
+    emoji = {point: (name, EMOJI[subgroup]) for point, (_, name, subgroup) in names.items()}
+    for package, (source, where) in artists.EMOJI_SETS.items():
+        unpacked = root / source
+        with tarfile.open(_tarball(package, packages, root)) as archive:
+            archive.extractall(unpacked, filter="data")
+        pictures += artists.emoji(unpacked, where, source, emoji, _fitted)
+    for source, folder in artists.CLIP_ART.values():
+        if source == "art4apps":
+            pictures += artists.nouns(root / "x" / folder, source, _fitted)
+        else:
+            known = {name: (category, kinds) for name, category, kinds, *_ in (*own, *pictures)}
+            pictures += artists.clip_art(root / "x" / folder, source, known, _fitted)
+    return pictures
 
 
 def _fitted(picture: PIL.Image.Image) -> PIL.Image.Image | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+import PIL.ImageEnhance
+import PIL.ImageFilter
 import PIL.ImageFont
 
 from experts.colours import ANCHORS, to_lab
@@ -35,6 +37,41 @@ def crop_backdrop(rng: np.random.Generator, files: Sequence[Path]) -> PIL.Image.
     x, y = (int(rng.integers(0, length - side + 1)) for length in photo.size)
     part = photo.resize((SIDE_PX, SIDE_PX), PIL.Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
     return part.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else part
+
+
+def vary(rng: np.random.Generator, piece: PIL.Image.Image) -> PIL.Image.Image:
+    """A cut-out [RGBA] as another hand, lens or light would show it: its colours keep their names.
+
+    Stretched and sheared, brighter or darker, paler or stronger, blurred, coarsened, partly covered: each now and then.
+    """
+    if rng.random() < 0.5:
+        stretch, shear = rng.uniform(0.75, 1.3), rng.uniform(-0.25, 0.25)
+        width, height = piece.size
+        wide = int(width * stretch + abs(shear) * height)
+        matrix = (1 / stretch, shear / stretch, -max(shear, 0.0) * height / stretch, 0, 1, 0)
+        piece = piece.transform((wide, height), PIL.Image.Transform.AFFINE, matrix, PIL.Image.Resampling.BICUBIC)
+    alpha, flat = piece.getchannel("A"), piece.convert("RGB")
+    for enhance, low, high in (
+        (PIL.ImageEnhance.Brightness, 0.8, 1.2),
+        (PIL.ImageEnhance.Contrast, 0.7, 1.3),
+        (PIL.ImageEnhance.Color, 0.6, 1.4),
+    ):
+        if rng.random() < 0.4:
+            flat = enhance(flat).enhance(float(rng.uniform(low, high)))
+    if rng.random() < 0.2:
+        flat = flat.filter(PIL.ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.0))))
+    if rng.random() < 0.15:
+        small = max(24, int(max(flat.size) * rng.uniform(0.25, 0.5)))
+        coarse = flat.resize((small, max(1, small * flat.height // flat.width)), PIL.Image.Resampling.BILINEAR)
+        flat = coarse.resize(flat.size, PIL.Image.Resampling.BICUBIC)
+    if rng.random() < 0.1:
+        flat = flat.quantize(int(rng.integers(4, 12))).convert("RGB")
+    if rng.random() < 0.2:
+        width, height = flat.size
+        covered = (int(width * rng.uniform(0.15, 0.4)), int(height * rng.uniform(0.15, 0.4)))
+        x, y = int(rng.integers(0, width - covered[0])), int(rng.integers(0, height - covered[1]))
+        alpha.paste(0, (x, y, x + covered[0], y + covered[1]))
+    return PIL.Image.merge("RGBA", (*flat.split(), alpha))
 
 
 def tint(rng: np.random.Generator, word: str, canvas: PIL.Image.Image) -> tuple[int, int, int]:

@@ -30,7 +30,7 @@ KINDS = ("image", "audio", "video")
 TAKES = {"detect": "image", "tag": "image", "caption": "image", "ocr": "image", "speech": "audio", "video": "video"}
 ON_VIDEO = ("detect", "ocr", "speech", "video", "caption")  # whose questions can be asked of a video
 ORDINALS = ("first", "second", "third", "fourth")
-LONGEST = 240  # characters of a request with its plan; the fewer, the faster it is learned from
+LONGEST = 400  # characters of a request with its plan; the fewer, the faster it is learned from
 FORMS = {"single": 0.4, "parts": 0.2, "ordered": 0.11, "cross": 0.08, "idle": 0.1, "lost": 0.05, "condition": 0.02}
 CHAT = 4000  # different questions of the dialogue to draw from
 

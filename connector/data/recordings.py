@@ -14,36 +14,41 @@ from experts.colours import COLOURS
 from experts.evidence import compose_evidence
 
 CITIES = [
-    "London",
-    "Paris",
-    "Berlin",
-    "Madrid",
-    "Rome",
-    "Vienna",
-    "Oxford",
-    "Leeds",
-    "Boston",
-    "Chicago",
-    "Denver",
-    "Dallas",
-    "Tokyo",
-    "Sydney",
-    "Dublin",
-    "Prague",
-]
-PEOPLE = ["Anna", "Peter", "Maria", "John", "Susan", "David", "Laura", "Tom", "Emma", "James", "Alice", "Robert"]
-ITEMS = ["keys", "wallet", "umbrella", "camera", "ticket", "book", "phone", "coat", "bag", "letter"]
-DISHES = ["soup", "pasta", "salad", "pizza", "rice", "chicken", "fish", "curry", "bread", "cake"]
+    "London", "Paris", "Berlin", "Madrid", "Rome", "Vienna", "Oxford", "Leeds", "Boston", "Chicago", "Denver", "Dallas",
+    "Tokyo", "Sydney", "Dublin", "Prague", "Zurich", "Milan", "Lyon", "Hamburg", "Geneva", "Naples", "Seattle",
+    "Toronto", "Lisbon", "Porto", "Glasgow", "York", "Bristol", "Bath", "Cairo", "Delhi", "Osaka", "Seoul", "Austin",
+    "Houston", "Phoenix", "Portland", "Krakow", "Budapest",
+]  # fmt: skip
+PEOPLE = [
+    "Anna", "Peter", "Maria", "John", "Susan", "David", "Laura", "Tom", "Emma", "James", "Alice", "Robert", "Helen",
+    "Mark", "Sarah", "Paul", "Julia", "Frank", "Clara", "Henry", "Nina", "Oscar", "Grace", "Simon", "Mrs Miller",
+    "Mr Brown", "Doctor Smith", "Professor Green",
+]  # fmt: skip
+ITEMS = [
+    "keys", "wallet", "umbrella", "camera", "ticket", "book", "phone", "coat", "bag", "letter", "suitcase", "passport",
+    "jacket", "backpack", "laptop", "glasses", "hat", "gloves", "parcel", "violin", "notebook", "receipt", "watch",
+]  # fmt: skip
+DISHES = [
+    "soup", "pasta", "salad", "pizza", "rice", "chicken", "fish", "curry", "bread", "cake", "noodles", "stew", "pancakes",
+    "beans", "sausages", "porridge", "dumplings", "cheese", "fruit", "ice cream",
+]  # fmt: skip
+# Where one goes that has no name of its own.
+DESTINATIONS = [
+    "the old town", "the airport", "the main station", "the north beach", "the city center", "the island", "the museum",
+    "the upper village", "the mountain hotel", "the west gate", "the new harbor", "the zoo", "the university",
+    "the lake", "the border", "the south pier",
+]  # fmt: skip
 
 # A recording's sentence with what may be asked of it; {placeholders} are drawn anew each time.
 RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
-        "The {vehicle} to {city} leaves from {gate} {n} in {n2} minutes.",
+        "The {vehicle} to {goal} leaves from {gate} {n} in {n2} minutes.",
         (
             ("Which {gate} does the {vehicle} leave from?", "{gate} {n}"),
             ("From which {gate} does it leave?", "{gate} {n}"),
-            ("Where does the {vehicle} go?", "{city}"),
-            ("What goes to {city}?", "the {vehicle}"),
+            ("Where does the {vehicle} go?", "{goal}"),
+            ("Where is the {vehicle} going?", "{goal}"),
+            ("What goes to {goal}?", "the {vehicle}"),
             ("When does the {vehicle} leave?", "in {n2} minutes"),
         ),
     ),
@@ -57,12 +62,12 @@ RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
-        "Passengers for {city} should go to {gate} {n} now and keep the {item} in their hands.",
+        "Passengers for {goal} should go to {gate} {n} now and keep the {item} in their hands.",
         (
             ("Which {gate} should passengers go to?", "{gate} {n}"),
-            ("Where are the passengers going?", "{city}"),
+            ("Where are the passengers going?", "{goal}"),
             ("What should be kept?", "the {item}"),
-            ("Who should go there now?", "passengers for {city}"),
+            ("Who should go there now?", "passengers for {goal}"),
         ),
     ),
     (
@@ -75,9 +80,9 @@ RECORDINGS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
-        "The train to {city} leaves from platform {n} at {time}.",
+        "The train to {goal} leaves from platform {n} at {time}.",
         (
-            ("Where does the train go?", "{city}"),
+            ("Where does the train go?", "{goal}"),
             ("Which platform does the train leave from?", "platform {n}"),
             ("When does the train leave?", "{time}"),
         ),
@@ -294,6 +299,7 @@ def heard(rng: np.random.Generator) -> list[Record]:
     words = {
         "city": city,
         "city2": city2,
+        "goal": city if rng.random() < 0.5 else rng.choice(DESTINATIONS),
         "day": rng.choice(DAYS),
         "person": rng.choice(PEOPLE),
         "item": rng.choice(ITEMS),

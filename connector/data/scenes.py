@@ -15,8 +15,19 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from connector.data import artists
 from connector.data.cutouts import SPLITS, Cutout, backdrops, load_cutouts
-from connector.data.draw import SIDE_PX, crop_backdrop, draw_background, draw_shape, draw_sign, open_cutout, place, tint
+from connector.data.draw import (
+    SIDE_PX,
+    crop_backdrop,
+    draw_background,
+    draw_shape,
+    draw_sign,
+    open_cutout,
+    place,
+    tint,
+    vary,
+)
 from experts.colours import COLOURS
 
 SHAPES = ("circle", "rectangle", "triangle", "square", "star")
@@ -34,8 +45,11 @@ BACKGROUNDS = {
     "train": ("plain", "vertical", "clouds", "horizon"),
     "validation": ("diagonal", "coarse clouds"),
     "test": ("radial", "fine clouds", "stripes"),
+    "reading": ("plain", "vertical", "clouds", "horizon"),
 }
+TRAINING = ("train", "reading")
 PHOTO_SHARE = 0.35  # of the training scenes that stand before a photograph, where there are any
+VARIED_SHARE = 0.7  # of the training scenes' cut-outs that are changed a little
 EMPTY_SHARE = 0.15  # of those that hold nothing: what is asked for is not there
 FAMILIES = ("single", "several", "repeated", "shapes", "lone shape", "sign")
 FAMILY_SHARE = (0.17, 0.27, 0.22, 0.16, 0.10, 0.08)
@@ -133,7 +147,10 @@ def _make(out: Path, split: str, seed: int, cutouts: Path | None, index: int) ->
 
 @functools.lru_cache
 def _cutouts(folder: Path | None, split: str) -> tuple[Cutout, ...]:
-    return tuple(load_cutouts(folder, split))
+    pool = load_cutouts(folder, split)
+    # Other artists drew most pictures of the training split; half of what is seen there is like what is asked later.
+    own = [cutout for cutout in pool if cutout.source not in artists.SOURCES]
+    return tuple(pool + own * ((len(pool) - len(own)) // max(len(own), 1) - 1))
 
 
 @functools.lru_cache
@@ -150,7 +167,7 @@ def compose(
     if not pool and family in ("single", "several", "repeated"):
         family = "shapes"
     plan = _plan(rng, family, pool)
-    photographs = _backdrops(folder) if split == "train" else ()
+    photographs = _backdrops(folder) if split in TRAINING else ()
     if photographs and family != "lone shape" and rng.random() < PHOTO_SHARE:
         background, canvas = "photo", crop_backdrop(rng, photographs)
         plan = () if rng.random() < EMPTY_SHARE else plan
@@ -160,7 +177,7 @@ def compose(
     boxes: list[tuple[int, int, int, int]] = []
     things: list[Thing] = []
     for item, low, high in plan:
-        piece, thing = _draw(rng, item, float(rng.uniform(low, high)), canvas, folder)
+        piece, thing = _draw(rng, item, float(rng.uniform(low, high)), canvas, folder, split in TRAINING)
         box = place(rng, piece.size, boxes)
         if box is None:
             continue
@@ -201,7 +218,7 @@ def _plan(rng: np.random.Generator, family: str, pool: Sequence[Cutout]) -> Sequ
 
 
 def _draw(
-    rng: np.random.Generator, item: object, side: float, canvas: PIL.Image.Image, folder: Path | None
+    rng: np.random.Generator, item: object, side: float, canvas: PIL.Image.Image, folder: Path | None, varied: bool
 ) -> tuple[PIL.Image.Image, dict]:
     """A piece with alpha, cropped to itself, and what is true of it."""
     side_px = int(side * SIDE_PX)
@@ -214,6 +231,8 @@ def _draw(
         )
         if rng.random() < 0.5:
             piece = piece.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
+        if varied and rng.random() < VARIED_SHARE:
+            piece = vary(rng, piece)
         piece = piece.rotate(float(rng.uniform(-12, 12)), PIL.Image.Resampling.BICUBIC, expand=True)
         facts = {
             "name": item.name,

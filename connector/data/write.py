@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from connector.features import FeatureCache
 
 
+CAPTIONED = 64  # scenes described at once
+
+
 def write_scenes(
     out: Path, split: str, n: int, *, seed: int = 0, cutouts: Path | None = None, workers: int = 1
 ) -> dict[str, int]:
@@ -84,9 +87,9 @@ def write_corrections(
     cache.fill(zip(keys, (scenes / scene.image for scene in chosen), strict=True), model.encoder, say=say)
     asked = [captions[scene.image] for scene in chosen]
     said: list[str] = []
-    for at in range(0, len(chosen), 16):
+    for at in range(0, len(chosen), CAPTIONED):
         prompts = []
-        for row in range(at, min(at + 16, len(chosen))):
+        for row in range(at, min(at + CAPTIONED, len(chosen))):
             with torch.inference_mode():
                 prompts.append(model.prompt(asked[row].question, [None], features=cache.get([keys[row]])))
         said += [text for text, _ in model.llm.answers(prompts, 64)]
