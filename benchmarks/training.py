@@ -22,8 +22,9 @@ measures the loop alone on a GPU: tokens a second, model FLOPs utilisation (floa
 matrix products and attention need, forward, backward and for what learns, over what the device could do) and peak
 memory. Recomputing, padding and what the host does count as time, never as work.
 
-Otherwise time is CPU time of this process with one thread, in the order plain, ours, plain; where the two plain readings differ
-by more than a tenth, the machine was not quiet enough and no ratio is given. Exit 0 if the ratio reaches the goal.
+Otherwise time is CPU time of this process with one thread, in the order plain, ours, plain; where the two plain
+readings differ by more than a tenth, the machine was not quiet enough and no ratio is given. Exit 0 if the ratio
+reaches the goal.
 """
 
 from __future__ import annotations

@@ -47,12 +47,25 @@ NOUN_FOLDERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "transport": ("vehicle", ()),
 }
 # Parts and places among them, which nobody would answer with, and what stands in many things' pictures.
-NO_NOUN = frozenset(
-    "button heel jewel patch pocket sash shoe_sole shoelace sleeve zip uniform brick chimney dam door roof shutter smoke "
-    "staircase steeple step street wall well window farm circus feast flour fudge gum ice jam jelly kernel lunch meal "
-    "roast sauce slice spice spread sprinkle stew sugar carpet handlebar mast pedal sail cacao clam herd nest paw tail "
-    "wing fur horn shell web feather hoof claw fin beak pack flock school shop store".split()
-)
+NO_NOUN = frozenset((
+    "button", "heel", "jewel", "patch", "pocket", "sash", "shoe_sole", "shoelace", "sleeve", "zip", "uniform",
+    "brick", "chimney", "dam", "door", "roof", "shutter", "smoke", "staircase", "steeple", "step", "street",
+    "wall", "well", "window", "farm", "circus", "feast", "flour", "fudge", "gum", "ice", "jam", "jelly",
+    "kernel", "lunch", "meal", "roast", "sauce", "slice", "spice", "spread", "sprinkle", "stew", "sugar",
+    "carpet", "handlebar", "mast", "pedal", "sail", "cacao", "clam", "herd", "nest", "paw", "tail", "wing",
+    "fur", "horn", "shell", "web", "feather", "hoof", "claw", "fin", "beak", "pack", "flock", "school", "shop",
+    "store",
+))  # fmt: skip
+# What makes of an apple something else: apple juice, apple tree.
+HEADS = frozenset((
+    "juice", "core", "wedge", "slice", "half", "pie", "tree", "collection", "box", "bottle", "cup", "can",
+    "case", "stand", "bag", "glove", "cap", "helmet", "bat", "pitch", "field", "head", "print", "house", "seed",
+    "leaf", "tail", "nest", "web", "flower",
+))  # fmt: skip
+BEFORE = frozenset((
+    "a", "an", "the", "another", "cartoon", "simple", "big", "small", "old", "red", "blue", "yellow", "green", "slim",
+    "funny", "happy",
+))  # fmt: skip
 FOLDERS = (  # of Open Clip Art that hold things
     "animals", "food", "plants", "transportation", "music", "recreation/music", "recreation/sports", "people/clothing",
     "electronics", "office", "computer/hardware", "tools", "buildings", "household",
@@ -106,21 +119,14 @@ def noun_of(stem: str, known: Iterable[str]) -> str:
     ''
     """
     words = [word for word in re.split(r"[^a-z]+", stem.lower()) if word]
-    while words and words[0] in ("a", "an", "the", "another", "cartoon", "simple", "big", "small", "old", "red", "blue",
-                                 "yellow", "green", "slim", "funny", "happy"):  # fmt: skip
+    while words and words[0] in BEFORE:
         words = words[1:]
     for count in (3, 2, 1):
         said = singular(" ".join(words[:count]))
         if len(words) >= count and said in known:
             # "apple juice": what follows may make it something else, unless it is somebody's name or a number
-            return said if count > 1 or len(words) == 1 or words[1] not in _HEADS else ""
+            return said if count > 1 or len(words) == 1 or words[1] not in HEADS else ""
     return ""
-
-
-_HEADS = frozenset(
-    "juice core wedge slice half pie tree collection box bottle cup can case stand bag glove cap helmet bat pitch field "
-    "head print house seed leaf tail nest web flower".split()
-)
 
 
 def singular(name: str) -> str:

@@ -29,8 +29,8 @@ ITEMS = [
     "jacket", "backpack", "laptop", "glasses", "hat", "gloves", "parcel", "violin", "notebook", "receipt", "watch",
 ]  # fmt: skip
 DISHES = [
-    "soup", "pasta", "salad", "pizza", "rice", "chicken", "fish", "curry", "bread", "cake", "noodles", "stew", "pancakes",
-    "beans", "sausages", "porridge", "dumplings", "cheese", "fruit", "ice cream",
+    "soup", "pasta", "salad", "pizza", "rice", "chicken", "fish", "curry", "bread", "cake", "noodles", "stew",
+    "pancakes", "beans", "sausages", "porridge", "dumplings", "cheese", "fruit", "ice cream",
 ]  # fmt: skip
 # Where one goes that has no name of its own.
 DESTINATIONS = [
