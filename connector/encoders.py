@@ -95,17 +95,21 @@ class LiteEncoder:
             if self._net is None:
                 self._load()
         net = self._net
-        return (
-            net.conv_head.weight.detach()[:, :, 0, 0].clone(),
-            net.conv_head.bias.detach().clone(),
-            net.classifier.weight.detach().clone(),
-            net.classifier.bias.detach().clone(),
+        values = (
+            net.conv_head.weight.detach()[:, :, 0, 0],
+            net.conv_head.bias.detach(),
+            net.classifier.weight.detach(),
+            net.classifier.bias.detach(),
         )
+        weight1, bias1, weight2, bias2 = (value.cpu().clone() for value in values)
+        return weight1, bias1, weight2, bias2
 
     def _load(self) -> None:
+        import torch
+
         from experts.tag import load_backbone
 
-        self._net = load_backbone(self.name)
+        self._net = load_backbone(self.name).to("cuda" if torch.cuda.is_available() else "cpu")
         self._detector = DenseScores()
 
     def _one(self, image: Image) -> torch.Tensor:
@@ -115,8 +119,9 @@ class LiteEncoder:
 
         from experts.tag import MEAN, STD
 
-        pixels = torch.from_numpy(self.views.cut(image)).permute(0, 3, 1, 2).float() / 255  # [V, 3, 224, 224]
-        mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+        device = self._net.conv_head.weight.device
+        pixels = torch.from_numpy(self.views.cut(image)).to(device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(value, device=device).view(3, 1, 1) for value in (MEAN, STD))
         stages = self._net.forward_intermediates(
             ((pixels - mean) / std).contiguous(memory_format=torch.channels_last),
             indices=[2, 3, 4],
@@ -128,9 +133,9 @@ class LiteEncoder:
             adaptive_avg_pool2d(stages[1], self.side),
             adaptive_avg_pool2d(stages[0], self.side),
             torch.nn.functional.pixel_unshuffle(quarters, 2),  # [V, 12, 7, 7]
-            self._coco(image),
+            self._coco(image).to(device),
         ]
-        return torch.cat(layers, dim=1).flatten(2).transpose(1, 2).flatten(0, 1)  # [V * 49, D_enc]
+        return torch.cat(layers, dim=1).flatten(2).transpose(1, 2).flatten(0, 1).cpu()  # [V * 49, D_enc]
 
     def _coco(self, image: Image) -> torch.Tensor:
         """Class scores [V, 80, 7, 7] of the detector's dense head, the largest within each cell."""

@@ -118,3 +118,19 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     next(cache.folder.glob("*.npy")).write_bytes(b"no")
     with pytest.raises(TrainingError, match="shard '.*' is damaged"):
         FeatureCache(tmp_path, "f")
+
+
+def test_several_processes_compute_what_one_computes(tmp_path: Path) -> None:
+    from connector import encoders
+    from connector.data.scenes import generate
+    from ui.cli import run
+
+    generate(tmp_path / "scenes", "validation", 3)
+    asked = ["data", "features", "--data", tmp_path / "scenes", "--out", tmp_path / "f", "--workers", "2"]
+    assert run([str(word) for word in asked]) == 0
+    encoder = encoders.load("efficientnet-lite0")
+    cache = FeatureCache(tmp_path / "f", encoder.fingerprint())
+    files = sorted((tmp_path / "scenes" / "images").glob("*.png"))
+    own = encoder.encode([Image.open(file) for file in files])
+    assert len(cache) == len(files) == 3
+    assert torch.allclose(cache.get([content_key(file) for file in files]), own, rtol=2e-3, atol=2e-3)

@@ -26,7 +26,7 @@ def cutouts(
 @app.command()
 def scenes(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
-    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="train, validation, test or reading.")] = "test",
     n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
     cutouts: Annotated[Path | None, typer.Option("--cutouts", help="Folder made by `duet data cutouts`.")] = None,
@@ -39,6 +39,30 @@ def scenes(
     if cutouts is None:
         print("no --cutouts given: scenes hold shapes and words only")
     print(", ".join(f"{count} {what}" for what, count in counts.items()) + f" in {out.name}")
+
+
+@app.command()
+def features(
+    data: Annotated[list[Path], typer.Option("--data", help="Folder made by `duet data scenes`; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", help="Cache of encoder features, as `duet train --features` takes it.")],
+    encoder: Annotated[str, typer.Option("--encoder", help="Which encoder sees them.")] = "efficientnet-lite0",
+    tiles: Annotated[int, typer.Option("--tiles", min=0, help="Tiles along a picture's side.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes of one thread each.")] = 1,
+) -> None:
+    """Compute the encoder's features of scenes beforehand, in several processes; training computes what is missing."""
+    from connector.features import content_key, fill_in_parallel
+    from experts.errors import InputError
+
+    files = {}
+    for folder in data:
+        found = sorted((folder / "images").glob("*.png"))
+        if not found:
+            raise InputError(f"no images in '{folder.name}'; make them: duet data scenes --out DIR")
+        files.update({content_key(file): file for file in found})
+    broken = fill_in_parallel(out, (encoder, tiles, 0), list(files.items()), workers, say=print)
+    for line in broken:
+        print(f"broken image {line}")
+    print(f"features of {len(files) - len(broken)} images in {out.name}")
 
 
 @app.command()
@@ -69,7 +93,7 @@ def plans(
 @app.command()
 def rehearsal(
     out: Annotated[Path, typer.Option("--out", help="JSONL file to write.")],
-    n: Annotated[int, typer.Option("--n", min=1, max=900, help="How many different questions.")] = 400,
+    n: Annotated[int, typer.Option("--n", min=1, max=992, help="How many different questions.")] = 400,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same questions.")] = 0,
     llm: Annotated[str | None, typer.Option("--llm", help="Who answers (default: the profile's model).")] = None,
 ) -> None:
