@@ -128,6 +128,16 @@ def _words(model: Any, config: StageConfig, folders: Sequence[Path], cache: Feat
     return task
 
 
+def open_slots(model: Any, task: Any, say: Say) -> None:
+    """After the warm-up: the heat from which on a slot speaks, by held-out scenes."""
+    chosen = range(min(len(task.keys), 600))
+    batch = task.collate(chosen).to(next(model.connector.parameters()).device)
+    right = model.connector.fit_gate(batch.features, (batch.targets.cells >= 0).sum(-1))
+    say(
+        f"a slot speaks from heat {float(model.connector.gate[1]):.2f} on: {right:.0%} of held-out scenes counted right"
+    )
+
+
 def _rooted(file: Path) -> list[Record]:
     """The records of a file, their images as whole paths."""
     from connector.data.records import read_records

@@ -162,6 +162,19 @@ class SlotConnector(nn.Module):
         mixed, _ = self.assemble(features)
         self.scale.data = mixed.square().mean(dim=(0, 1, 2)).sqrt().clamp(min=1e-3).reciprocal()
 
+    def fit_gate(self, features: Tensor, counts: Tensor) -> float:
+        """Let a slot speak from the heat on at which the number of open slots is most often `counts` [B].
+
+        Returns how often it is then, as a share.
+        """
+        with torch.no_grad():
+            scores, _ = self.peaks(self.look(features)[1])  # [B, S]
+            thresholds = torch.arange(0.1, 0.5, 0.02, device=scores.device)
+            open_ = (scores[None] > thresholds[:, None, None]).sum(-1)  # [T, B]
+            right = (open_ == counts.clamp(max=self.config.slots)).float().mean(-1)
+            self.gate[1] = thresholds[right.argmax()]
+        return float(right.max())
+
     def look(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Trunk features [B, G * G, hidden], heat logits [B, G, G] and pooled stage features [B, G * G, 320]."""
         mixed, _ = self.assemble(features)  # [B, G, G, D]

@@ -81,6 +81,7 @@ class StageConfig:
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
+    noise: float = 0.0  # warm-up: spread of the factors around 1 that features are multiplied by
     beta: float = 0.1  # DPO: how dear it is to leave the reference
     label_smoothing: float = 0.0  # DPO: share of pairs thought to be labelled the wrong way round
     seed: int = 0
@@ -159,7 +160,7 @@ def check(config: StageConfig) -> list[str]:
     faults = []
     positive = ("batch", "max_tokens", "questions", "lora_rank", "lora_alpha", "save_every", "keep", "log_s", "beta")
     rates = ("lr_connector", "lr_lora", "lr_llm")
-    at_least_0 = ("steps", "epochs", "minutes", "tokens", "weight_decay", "clip", "seed", "held_out_every")
+    at_least_0 = ("steps", "epochs", "minutes", "tokens", "weight_decay", "clip", "seed", "held_out_every", "noise")
     shares = {
         "ramp": 1.0,
         "lr_floor": 1.0,

@@ -269,6 +269,7 @@ class WordsTask:
         keys: feature key of each image.
         targets: of all images; `select(targets, rows)` gives those of some.
         objective: (connector, features, targets) -> (mean loss, metrics).
+        noise: while learning, features are multiplied by factors of this spread around 1.
     """
 
     def __init__(
@@ -279,9 +280,10 @@ class WordsTask:
         targets: Any,
         select: Callable[[Any, Tensor], Any],
         objective: Callable[[Any, Tensor, Any], tuple[Tensor, dict[str, float]]],
+        noise: float = 0.0,
     ) -> None:
         self.names, self.keys, self.features, self.targets = names, keys, features, targets
-        self.select, self.objective = select, objective
+        self.select, self.objective, self.noise = select, objective, noise
         self.lengths = [1] * len(keys)
         self.groups = [0] * len(keys)
 
@@ -296,7 +298,10 @@ class WordsTask:
         return Scenes([self.names[row] for row in rows], features, targets, float(len(rows)))
 
     def loss(self, model: Any, batch: Scenes) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, metrics = self.objective(model.connector, batch.features, batch.targets)
+        features = batch.features
+        if self.noise and model.connector.training:
+            features = features * (1 + self.noise * features.new_empty(features.shape).normal_())
+        loss, metrics = self.objective(model.connector, features, batch.targets)
         return loss * batch.weight, {key: loss.new_tensor(value * batch.weight) for key, value in metrics.items()}
 
 
@@ -345,4 +350,5 @@ def words_from_scenes(
         raise TrainingError(f"{len(lacking)} of {len(scenes)} scenes cannot be read: {'; '.join(lacking[:3])}")
     names = [scene.id for scene in scenes]
     targets = warmup.targets(scenes, model.connector.config)
-    return WordsTask(names, [files[name] for name in names], cache.get, targets, warmup.select, slots.warmup_loss)
+    keys = [files[name] for name in names]
+    return WordsTask(names, keys, cache.get, targets, warmup.select, slots.warmup_loss, config.noise)

@@ -146,6 +146,19 @@ def test_warmup_learns_which_things_are_of_one_name() -> None:
     assert ((connector.kinship(here) > 0.5)[0] == torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()).all()
 
 
+def test_the_gate_opens_from_the_heat_at_which_most_counts_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    connector = made()
+    heat = torch.full((3, SHAPE.grid, SHAPE.grid), -8.0)
+    for row, peaks in enumerate(((0.9, 0.2), (0.8, 0.7, 0.22), (0.6,))):  # what is 0.2 or 0.22 hot is nothing
+        for at, value in enumerate(peaks):
+            heat[row, 2 * at, 2 * at] = torch.logit(torch.tensor(value))
+    monkeypatch.setattr(connector, "look", lambda features: (None, heat, None))
+    assert connector.fit_gate(features(3), torch.tensor([1, 2, 1])) == 1.0
+    assert 0.22 < float(connector.gate[1]) < 0.3
+    assert connector.fit_gate(features(3), torch.tensor([2, 3, 1])) == 1.0
+    assert float(connector.gate[1]) < 0.2
+
+
 def test_the_classifier_learns_slower_than_the_rest() -> None:
     from connector.stages import stage_config
 

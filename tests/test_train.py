@@ -401,6 +401,33 @@ def test_warmup_learns_without_running_the_language_model(tmp_path: Path, monkey
     assert run.held_out is not None and run.held_out < 0.3
 
 
+def test_noise_is_for_learning_alone_and_repeats_with_the_seed() -> None:
+    model, seen = tiny.model(), []
+
+    def objective(connector: Any, features: torch.Tensor, targets: Words) -> tuple[torch.Tensor, dict[str, float]]:
+        seen.append(features)
+        return features.sum(), {}
+
+    table = torch.ones(2, tiny.N, tiny.D_ENC)
+    task = tasks.WordsTask(
+        ["a", "b"],
+        ["0", "1"],
+        lambda keys: table[[int(key) for key in keys]],
+        Words(torch.arange(2)),
+        lambda targets, rows: Words(targets.truth[rows]),
+        objective,
+        noise=0.2,
+    )
+    batch = task.collate([0, 1])
+    for training, seed in ((True, 5), (True, 5), (True, 6), (False, 5)):
+        model.connector.train(training)
+        torch.manual_seed(seed)
+        task.loss(model, batch)
+    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
+    assert torch.equal(seen[3], table)
+    assert 0.1 < float(seen[0].std()) < 0.3 and abs(float(seen[0].mean()) - 1) < 0.1
+
+
 def test_slot_targets_move_with_their_batch() -> None:
     """The loop moves a batch by its fields; the weights, a dict, stay as they are."""
     zeros = torch.zeros(2, 3)

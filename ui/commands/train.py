@@ -68,6 +68,8 @@ def train(
     if run.ended == "signal":
         say_line(f"stopped after step {run.progress.step}; the same command goes on from there")
         raise typer.Exit(130)
+    if stage == "warmup" and looked is not None:
+        recipe.open_slots(model, looked, say_line)
     card = {
         "code": recipe.version(),
         "runs": [*model.card.get("runs", []), recipe.entry(stage, run, folders, mixture, task)],
