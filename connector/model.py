@@ -259,6 +259,8 @@ def load(folder: Path, llm: LanguageModel | None = None) -> ConnectorModel:
     connector.load_state_dict({key: value.float() for key, value in tensors.items()})
     encoder = encoders.load(config["encoder"], config["tiles"], config.get("size_px", 0))
     check_encoder(connector, encoder)
+    if hasattr(connector, "see_whole_with"):
+        connector.see_whole_with(encoder.head())  # type: ignore[attr-defined]
     lora = folder / "lora.safetensors"
     if lora.is_file():
         merge_adapter(llm, load_file(lora), name=hashlib.sha256(lora.read_bytes()).hexdigest()[:12])

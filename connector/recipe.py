@@ -58,7 +58,10 @@ def open_model(
         if saved["llm"] != llm:
             raise TrainingError(f"'{start.name}' was trained with '{saved['llm']}', not with '{llm}'")
         eyes = encoders.load(saved["encoder"], saved["tiles"], saved.get("size_px", 0))
-        return ConnectorModel(words, eyes, build(saved["connector"], words), saved.get("card", {}))
+        started = build(saved["connector"], words)
+        if hasattr(started, "see_whole_with"):
+            started.see_whole_with(eyes.head())  # type: ignore[attr-defined]
+        return ConnectorModel(words, eyes, started, saved.get("card", {}))
     eyes = encoders.load(encoder)
     if kind != "slots":
         return ConnectorModel(words, eyes, fresh(kind, words, eyes))
@@ -133,9 +136,8 @@ def open_slots(model: Any, task: Any, say: Say) -> None:
     chosen = range(min(len(task.keys), 600))
     batch = task.collate(chosen).to(next(model.connector.parameters()).device)
     right = model.connector.fit_gate(batch.features, (batch.targets.cells >= 0).sum(-1))
-    say(
-        f"a slot speaks from heat {float(model.connector.gate[1]):.2f} on: {right:.0%} of held-out scenes counted right"
-    )
+    heat = float(model.connector.gate.detach()[1])
+    say(f"a slot speaks from heat {heat:.2f} on: {right:.0%} of held-out scenes counted right")
 
 
 def _rooted(file: Path) -> list[Record]:

@@ -27,6 +27,7 @@ SIZES = ("small", "medium", "large")
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "center", "right")
 MOST = 6  # objects counted
+WHOLE_CLASSES = 1000  # names that a whole picture may have: ImageNet's
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class SlotConfig:
     whole_words: int = 2  # tokens for the name of the whole picture
     name_words: int = 2  # tokens a name has at most
     dropout: float = 0.3  # of what names are told from, while learning: a name must not hang on few channels
+    whole: str = "learned"  # who names the whole picture: the head that learned things' names, or the "encoder"'s own
     sharpness: float = 3.0  # a name is spoken by its probability to this power, so that the likeliest is clear
 
     @property
@@ -77,6 +79,10 @@ class SlotConnector(nn.Module):
     columns_words: Tensor
     numbers_words: Tensor
     silence: Tensor  # [D_llm]
+    whole1_weight: Tensor  # the encoder's classifier
+    whole1_bias: Tensor
+    whole2_weight: Tensor
+    whole2_bias: Tensor
 
     def __init__(self, config: SlotConfig) -> None:
         super().__init__()
@@ -107,6 +113,10 @@ class SlotConnector(nn.Module):
             self.register_buffer(f"{vocabulary}_words", torch.zeros(len(words), c.d_llm), persistent=False)
         self.register_buffer("numbers_words", torch.zeros(MOST + 1, c.d_llm), persistent=False)
         self.register_buffer("silence", torch.zeros(c.d_llm), persistent=False)  # what an empty slot says
+        if c.whole == "encoder":  # the head as it was made for photographs, not changed by what scenes teach
+            for name, layer in (("whole1", nn.Linear(stage, 1280)), ("whole2", nn.Linear(1280, WHOLE_CLASSES))):
+                self.register_buffer(f"{name}_weight", layer.weight.detach(), persistent=False)
+                self.register_buffer(f"{name}_bias", layer.bias.detach(), persistent=False)
 
     @property
     def n_tokens(self) -> int:
@@ -142,6 +152,14 @@ class SlotConnector(nn.Module):
             self.classify2.bias.fill_(float(bias2.mean()))
             self.classify2.weight[: len(weight2)] = weight2
             self.classify2.bias[: len(bias2)] = bias2
+        self.see_whole_with(head)
+
+    def see_whole_with(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+        """Take the encoder's classifier for the name of the whole picture; it is not among the saved weights."""
+        if self.config.whole != "encoder":
+            return
+        for name, value in zip(("whole1_weight", "whole1_bias", "whole2_weight", "whole2_bias"), head, strict=True):
+            getattr(self, name).copy_(value)
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -243,10 +261,13 @@ class SlotConnector(nn.Module):
         return (-((count[..., None] - digits) ** 2) * 8).softmax(-1) @ self.numbers_words
 
     def _whole(self, features: Tensor) -> Tensor:
-        """The name of the whole picture in soft words [B, whole_words, D_llm], as the frozen classifier gives it."""
+        """The name of the whole picture in soft words [B, whole_words, D_llm], as the classifier gives it."""
         _, stage = self.assemble(features)
-        hidden = F.relu6(self.classify1(stage)).mean(1)  # [B, 1280]
-        logits = self.classify2(hidden)[:, :1000]
+        if self.config.whole == "encoder":
+            hidden = F.relu6(F.linear(stage, self.whole1_weight, self.whole1_bias)).mean(1)  # [B, 1280]
+            logits = F.linear(hidden, self.whole2_weight, self.whole2_bias)
+        else:
+            logits = self.classify2(F.relu6(self.classify1(stage)).mean(1))[:, :WHOLE_CLASSES]
         top, index = logits.softmax(-1).topk(5, dim=-1)
         words = self.names_words[index][:, :, : self.config.whole_words]  # [B, 5, W, D_llm]
         return torch.einsum("bk,bkwd->bwd", top / top.sum(-1, keepdim=True), words)
