@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import FakeExpert, P, found, image, make_agent, sound, video
 from hypothesis import given, settings
@@ -148,6 +149,24 @@ def test_connector_is_consulted_where_that_gains_enough() -> None:
     assert "are right in 70% of such cases, the connector in 70%" in policy.decide(case).reason
 
 
+def test_shares_hold_for_pictures_like_the_measured_ones_only() -> None:
+    policy = measured(-2.0, 2.0, most_tones=3.5)
+    drawing, photograph = (Case("count", "named", 0.7, tones=tones) for tones in (3.4, 4.4))
+    assert policy.decide(drawing).action == CONSULT
+    decision = policy.decide(photograph)
+    assert (decision.action, "holds for drawings" in decision.reason) == (STAY, True)
+    assert policy.decide(dataclasses.replace(photograph, confidence=0.2)).action == HAND_OVER  # as Plain has it
+    assert policy.decide(Case("count", "named", 0.7)).action == CONSULT  # rows that do not tell
+    assert calibration.parse(json.loads(json.dumps(policy.to_dict()))) == policy
+
+
+def test_a_case_knows_how_richly_toned_its_picture_is() -> None:
+    policy = Told(STAY)
+    ramp = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (40, 1, 3))
+    ask(policy, image=ramp)
+    assert policy.cases[0].tones == 5.0
+
+
 def test_likelier_answer_stands_and_the_experts_where_none_is() -> None:
     policy, case = measured(0.0, 0.0), Case("count", "named", 0.7)
     assert policy.settle(case, 0.8, False).action == HAND_OVER
@@ -246,7 +265,7 @@ def ask(policy: Policy | None, *experts: FakeExpert, say: Any = "There are two d
 def test_any_object_with_the_two_methods_decides() -> None:
     policy = Told(STAY)
     answer, llm = ask(policy)
-    assert policy.cases == [Case("count", "named", pytest.approx(P))]
+    assert policy.cases == [Case("count", "named", pytest.approx(P), tones=0.0)]  # a picture of one colour
     assert (answer.route, answer.fallback, len(llm.prompts)) == ("experts", None, 1)
     assert [(s.name, s.text) for s in answer.trace if s.kind == "note"] == [("auto", "the test says so")]
     agent = Agent(Settings(), experts={}, policy=policy)

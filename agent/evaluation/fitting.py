@@ -21,6 +21,7 @@ from agent.fallback.policy import Case
 from experts.errors import InputError
 
 LEAST_PAIRS = 40  # below which nothing can be said about kinds of questions
+NEARLY_ALL = 0.98
 FOLDS = 5
 PULL = {"kind": 0.5, "/coverage": 0.5, "kind/coverage": 2.0, "slope": 2.0, "all": 0.05}  # ridge: towards what is common
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the connector's confidences that are kept
@@ -46,7 +47,14 @@ def fit(pairs: Sequence[Pair], *, most_asked: float = 0.45, about: dict[str, Any
     folds = cross_fitted(pairs)
     # a higher price never asks more, so the first that keeps to the limit is found by halving
     first = bisect.bisect_left(PRICES, True, key=lambda price: _asked(pairs, folds, price) <= most_asked)
-    return dataclasses.replace(without_price, price=PRICES[min(first, len(PRICES) - 1)], about=about or {})
+    price = PRICES[min(first, len(PRICES) - 1)]
+    return dataclasses.replace(without_price, price=price, most_tones=_most_tones(pairs), about=about or {})
+
+
+def _most_tones(pairs: Sequence[Pair]) -> float | None:
+    """The tones that nearly all pictures of the pairs stay below; None where rows do not tell."""
+    known = [pair.case.tones for pair in pairs if pair.case.tones is not None]
+    return round(float(np.quantile(known, NEARLY_ALL)), 2) if known else None
 
 
 def weighable(pairs: Sequence[Pair]) -> list[Pair]:

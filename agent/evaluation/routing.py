@@ -86,7 +86,8 @@ def case_of_row(row: Row) -> Case:
     heard = row.coverage == "sound" if row.coverage else Path(row.medium).suffix.lower() in SOUNDS
     covered = row.coverage or ("sound" if heard else "nothing" if row.evidence == NOTHING else "")
     failed = tuple(filter(None, row.failed.split(", ")))
-    return Case(kind_of(row.question, heard=heard), covered, row.confidence or None, failed, row.error)
+    kind = kind_of(row.question, heard=heard)
+    return Case(kind, covered, row.confidence or None, failed, row.error, tones=row.tones)
 
 
 def choose(pair: Pair, policy: Policy) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,9 @@ from agent.evaluation.batched import Asked, Batcher, ask_one
 from agent.evaluation.benchmarks import Benchmark
 from agent.fallback.asking import coverage, kind_of
 from agent.fallback.policy import failed_experts
+from experts.colours import tones
 from experts.errors import InputError, UnknownNameError
+from experts.media import Image
 
 if TYPE_CHECKING:
     from agent.agent import Agent
@@ -63,6 +66,7 @@ class Row:
     )
     failed: str = ""  # the experts that failed, joined by ", "
     consulted: bool = False  # route auto: the connector was asked, whoever's answer stands
+    tones: float | None = None  # of the picture, as agent.fallback.policy.Case has them
 
     def to_json(self) -> str:
         """One line."""
@@ -263,7 +267,13 @@ def _row(record: Record, asked: Asked) -> Row:
         coverage=_coverage(record, answer) if answer and asked.route != "connector" else "",
         failed=", ".join(failed_experts(trace)),
         consulted=any(step.kind == "fallback" for step in trace),
+        tones=_tones(asked.media["image"]) if asked.media.get("image") and not failed else None,
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _tones(picture: Path) -> float:
+    return tones(Image.open(picture).pixels)
 
 
 def _coverage(record: Record, answer: Answer) -> str:

@@ -6,6 +6,9 @@ is below 0, so surer is never taken for less likely right. The connector is cons
 of max(0, its share - the experts') over the confidences that it had on the split, exceeds `least_gain` + `price` x the
 experts' share: the price is what asking about a question that they answer rightly costs.
 
+Shares hold for pictures like those of the split. Where a picture has more tones than these had, a photograph among
+drawings, nothing is known of it, and Plain decides.
+
 `duet calibrate` writes the file; policy.json beside it is the one for the models of profile embedded.
 """
 
@@ -63,6 +66,7 @@ class Calibrated(Plain):
     spread: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: {"": (0.5,)})
     price: float = 0.0
     least_gain: float = 0.02
+    most_tones: float | None = None  # of the split's pictures; None = holds for all
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def shares(self, case: Case) -> tuple[float, tuple[float, ...]]:
@@ -78,6 +82,9 @@ class Calibrated(Plain):
 
     def weigh(self, case: Case) -> Decision:
         """The decision where all experts looked and something was found."""
+        if None not in (case.tones, self.most_tones) and case.tones > self.most_tones:  # type: ignore[operator]
+            decision = super().weigh(case)
+            return Decision(decision.action, f"{decision.reason}; what was measured holds for drawings")
         own, other = self.shares(case)
         told = (
             f"to a question of kind {case.kind} {ABOUT.get(case.coverage, '')}".rstrip()
@@ -167,11 +174,13 @@ def parse(values: Any) -> Calibrated:
     spread = values.get("spread")
     if not isinstance(spread, dict) or "" not in spread:
         raise ValueError("'spread' has no confidences for all kinds")
+    tones = values.get("most_tones")
     numbers = {key: _number(values.get(key), key) for key in ("least_confidence", "price", "least_gain")}
     return Calibrated(
         experts=_scale(values.get("experts"), "experts"),
         connector=_scale(values.get("connector"), "connector"),
         spread={kind: _confidences(usual, f"spread of '{kind}'") for kind, usual in spread.items()},
+        most_tones=None if tones is None else _number(tones, "most_tones"),
         about=about,
         **numbers,
     )

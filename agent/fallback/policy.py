@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from agent.answer import Answer, Question, Step
 from agent.fallback.asking import coverage, kind_of
+from experts.colours import tones
+from experts.media import Image, Video
 
 STAY, CONSULT, HAND_OVER = "stay", "consult", "hand over"
 LEAST_CONFIDENCE = 0.35  # of an answer from findings, below which `Plain` asks the connector
@@ -28,7 +32,7 @@ class Case:
 
     `kind` of the question and `coverage` by the findings as in agent.fallback.asking; `confidence` is None where the
     language model does not tell; `failed` names the experts that failed, `error` says why the whole route could not
-    answer.
+    answer; `tones` are those of the most richly toned picture (see experts.colours), None where there is none.
     """
 
     kind: str
@@ -37,6 +41,7 @@ class Case:
     failed: tuple[str, ...] = ()
     error: str = ""
     stopped: bool = False
+    tones: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,17 @@ def case_of(question: Question, answer: Answer) -> Case:
         failed_experts(answer.trace),
         answer.error,
         any(step.kind == "stop" for step in answer.trace),
+        max(map(tones, _pictures(question)), default=None),
     )
+
+
+def _pictures(question: Question) -> Iterator[np.ndarray]:
+    """The pixels of each image, and of each video's first frame."""
+    for medium in question.media:
+        if isinstance(medium, Image):
+            yield medium.pixels
+        elif isinstance(medium, Video):
+            yield from (frame.pixels for frame in medium.frames[:1])
 
 
 def confidence_of(answer: Answer) -> float | None:

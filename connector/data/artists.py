@@ -149,7 +149,7 @@ def without_paper(picture: PIL.Image.Image) -> PIL.Image.Image:
     width, height = picture.size
     key = (255, 0, 254)
     for x, y in ((0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)):
-        if min(marked.getpixel((x, y))) > 235:  # type: ignore[type-var, arg-type]
+        if min(marked.getpixel((x, y))) > 235:  # type: ignore[arg-type]
             PIL.ImageDraw.floodfill(marked, (x, y), key, thresh=40)
     paper = (np.asarray(marked) == np.array(key, np.uint8)).all(-1)
     alpha = PIL.Image.fromarray(np.where(paper, 0, 255).astype(np.uint8))
@@ -160,7 +160,7 @@ def _opened(file: Path) -> PIL.Image.Image:
     """A drawing as RGBA, a vector drawing rendered, one on opaque white without it."""
     if file.suffix != ".svg":
         picture = PIL.Image.open(file).convert("RGBA")
-        white = picture.getchannel("A").getextrema()[0] == 255  # type: ignore[operator]
+        white = picture.getchannel("A").getextrema()[0] == 255
         return without_paper(picture.convert("RGB")) if white else picture
     try:
         import resvg_py
