@@ -149,6 +149,15 @@ def test_connector_is_consulted_where_that_gains_enough() -> None:
     assert "are right in 70% of such cases, the connector in 70%" in policy.decide(case).reason
 
 
+def test_a_colour_that_no_finding_tells_is_the_connectors_to_tell() -> None:
+    for kind in ("colour", "position", "size"):
+        for covered in ("silent", "beyond"):
+            decision = Plain().decide(Case(kind, covered, 0.99))
+            assert decision == Decision(HAND_OVER, f"no finding tells the {kind} of what is asked about")
+        assert Plain().decide(Case(kind, "named", 0.99)).action == STAY
+    assert Plain().decide(Case("existence", "silent", 0.99)).action == STAY  # what was not found is not there
+
+
 def test_shares_hold_for_pictures_like_the_measured_ones_only() -> None:
     policy = measured(-2.0, 2.0, most_tones=3.5)
     drawing, photograph = (Case("count", "named", 0.7, tones=tones) for tones in (3.4, 4.4))

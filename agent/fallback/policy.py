@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from agent.answer import Answer, Question, Step
-from agent.fallback.asking import coverage, kind_of
+from agent.fallback.asking import PLACED, coverage, kind_of
 from experts.colours import tones
 from experts.media import Image, Video
 
@@ -70,7 +70,8 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Plain:
-    """What holds without any measurement: failed, silent or unsure experts hand over; what is only heard stays."""
+    """What holds without any measurement: failed, silent or unsure experts hand over, and who has no box of what is
+    asked about cannot know its colour, place or size; what is only heard stays."""
 
     least_confidence: float = LEAST_CONFIDENCE
 
@@ -94,6 +95,8 @@ class Plain:
         """The decision where all experts looked and something was found."""
         if case.confidence is None:
             return Decision(STAY, "the model does not tell how sure it is, so the answer from the findings stands")
+        if case.kind in PLACED and case.coverage in ("silent", "beyond"):
+            return Decision(HAND_OVER, f"no finding tells the {case.kind} of what is asked about")
         if case.confidence < self.least_confidence:
             told = f"confidence {case.confidence:.2f}, below {self.least_confidence}"
             return Decision(HAND_OVER, f"the answer from the findings is unsure ({told})")
