@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from experts.config import home
 
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 WAL_BYTES = 4 << 20  # kept of the write-ahead log after a checkpoint
 
 
@@ -56,6 +58,18 @@ class Database:
             self._let_go()
 
     def _open(self) -> sqlite3.Connection:
+        """SQLite does not wait where two processes turn the same new file to its write-ahead log: they try again."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._open_once()
+            except sqlite3.OperationalError as error:
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY
+                if not busy or time.monotonic() >= until:
+                    raise
+                time.sleep(0.01)
+
+    def _open_once(self) -> sqlite3.Connection:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its side files the same mode
         connection = sqlite3.connect(self.file, timeout=self._patience_s, check_same_thread=False)

@@ -201,6 +201,17 @@ def test_two_processes_may_record_at_once(tmp_path: Path) -> None:
     assert len(both[0].listing(100)) == 40
 
 
+def test_two_that_open_a_new_file_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    for attempt in range(30):
+        both = [Traces(tmp_path / f"{attempt}.db", 4) for _ in range(4)]
+        for traces in both:
+            traces.record(lambda: trace_of("first"))
+        assert len(both[0].listing()) >= 1
+        for traces in both:
+            traces.flush()
+        assert len(both[0].listing(100)) == 4
+
+
 def test_program_that_ends_at_once_has_written_its_trace(tmp_path: Path) -> None:
     import os
     import subprocess
