@@ -202,11 +202,8 @@ def flops_of_a_token(model: ConnectorModel, length: float) -> float:
     frozen = learned = 0
     for name, parameter in model.llm.model.named_parameters():
         if parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name:
-            frozen, learned = (
-                (frozen, learned + parameter.numel())
-                if parameter.requires_grad
-                else (frozen + parameter.numel(), learned)
-            )
+            learned += parameter.numel() * parameter.requires_grad
+            frozen += parameter.numel() * (not parameter.requires_grad)
     attention = 4 * config.num_hidden_layers * config.hidden_size * length  # scores and sums, forward
     return 4 * frozen + 6 * learned + 3 * attention
 

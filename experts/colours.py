@@ -20,7 +20,7 @@ ANCHORS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "pink": ((255, 120, 180), (250, 170, 190), (235, 70, 140)),
 }
 COLOURS = tuple(ANCHORS)
-TONES_PX = 320  # pixels along the longer side that `tones` looks at, or up to twice as many
+TONES_PX = 320  # pixels along the longer side that `tones` looks at, at most
 _WORDS = [word for word, anchors in ANCHORS.items() for _ in anchors]
 
 
@@ -34,7 +34,7 @@ def tones(pixels: np.ndarray) -> float:
     >>> tones(np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (9, 1, 3)))
     5.0
     """
-    step = max(1, max(pixels.shape[:2]) // TONES_PX)  # every pixel of a row and column is seen in small pictures only
+    step = -(-max(pixels.shape[:2]) // TONES_PX)
     light = pixels[::step, ::step].astype(np.uint32) @ np.array([299, 587, 114], np.uint32) // 1000
     share = np.bincount((light >> 3).ravel(), minlength=32) / light.size
     share = share[share > 0]

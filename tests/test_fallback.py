@@ -163,7 +163,7 @@ def test_shares_hold_for_pictures_like_the_measured_ones_only() -> None:
     drawing, photograph = (Case("count", "named", 0.7, tones=tones) for tones in (3.4, 4.4))
     assert policy.decide(drawing).action == CONSULT
     decision = policy.decide(photograph)
-    assert (decision.action, "holds for drawings" in decision.reason) == (STAY, True)
+    assert (decision.action, "pictures of fewer tones" in decision.reason) == (STAY, True)
     assert policy.decide(dataclasses.replace(photograph, confidence=0.2)).action == HAND_OVER  # as Plain has it
     assert policy.decide(Case("count", "named", 0.7)).action == CONSULT  # rows that do not tell
     assert calibration.parse(json.loads(json.dumps(policy.to_dict()))) == policy

@@ -82,9 +82,9 @@ class Calibrated(Plain):
 
     def weigh(self, case: Case) -> Decision:
         """The decision where all experts looked and something was found."""
-        if None not in (case.tones, self.most_tones) and case.tones > self.most_tones:  # type: ignore[operator]
+        if case.tones is not None and self.most_tones is not None and case.tones > self.most_tones:
             decision = super().weigh(case)
-            return Decision(decision.action, f"{decision.reason}; what was measured holds for drawings")
+            return Decision(decision.action, f"{decision.reason}; what was measured holds for pictures of fewer tones")
         own, other = self.shares(case)
         told = (
             f"to a question of kind {case.kind} {ABOUT.get(case.coverage, '')}".rstrip()

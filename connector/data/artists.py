@@ -30,11 +30,9 @@ EMOJI_SETS = {
     "emojione@2.2.7": ("emojione", "package/assets/png_128x128/*.png"),
 }
 # Debian package -> (source, folder of its pictures)
-CLIP_ART = {
-    "pysiogame": ("art4apps", "usr/share/games/pysiogame/res/images/art4apps"),
-    "openclipart-png": ("openclipart", "usr/share/openclipart/png"),
-}
-SOURCES = frozenset(source for source, _ in (*EMOJI_SETS.values(), *CLIP_ART.values()))
+NOUNS = {"pysiogame": ("art4apps", "usr/share/games/pysiogame/res/images/art4apps")}
+CLIP_ART = {"openclipart-png": ("openclipart", "usr/share/openclipart/png")}
+SOURCES = frozenset(source for source, _ in (*EMOJI_SETS.values(), *NOUNS.values(), *CLIP_ART.values()))
 DRAWN_PX = 160  # side at which a vector drawing is rendered
 
 # Folder of Art4Apps, where each file is named by what it shows -> (category, kinds)

@@ -163,8 +163,8 @@ def build_cutouts(out: Path, packages: Path | None = None) -> list[Cutout]:
     rows: list[Cutout] = []
     mended, seen = corrections(), Counter[str]()
     for number, (caption, folder_category, kinds, source, picture) in enumerate(pictures):
-        # A drawing of an emoji is called what the emoji is called.
-        key = f"{source if source in ('stamp', *artists.CLIP_ART) else 'emoji'}/{caption}"
+        # Another artist's drawing is called what the emoji of its caption is called.
+        key = f"{source if source == 'stamp' else 'emoji'}/{caption}"
         seen[f"{source}/{caption}"] += 1
         count = seen[f"{source}/{caption}"]
         said = label(caption, folder_category, kinds, mended.get(key if count == 1 else f"{key}-{count}"))
@@ -206,7 +206,7 @@ def load_cutouts(folder: Path | None, split: str) -> list[Cutout]:
 
 
 def _debs(packages: Path | None, root: Path) -> list[Path]:
-    wanted = (*PACKAGES, *WALLPAPERS, *artists.CLIP_ART)
+    wanted = (*PACKAGES, *WALLPAPERS, *artists.NOUNS, *artists.CLIP_ART)
     if packages is None:
         try:
             subprocess.run(["apt-get", "download", *wanted], cwd=root, check=True, capture_output=True)
@@ -293,13 +293,11 @@ def _other_artists(
         with tarfile.open(_tarball(package, packages, root)) as archive:
             archive.extractall(unpacked, filter="data")
         pictures += artists.emoji(unpacked, where, source, emoji, _fitted)
-    for source, folder in artists.CLIP_ART.values():
-        if source == "art4apps":
-            pictures += artists.nouns(root / "x" / folder, source, _fitted)
-        else:
-            known = {name: (category, kinds) for name, category, kinds, *_ in (*own, *pictures)}
-            pictures += artists.clip_art(root / "x" / folder, source, known, _fitted)
-    return pictures
+    source, folder = artists.NOUNS["pysiogame"]
+    pictures += artists.nouns(root / "x" / folder, source, _fitted)
+    known = {name: (category, kinds) for name, category, kinds, *_ in (*own, *pictures)}
+    source, folder = artists.CLIP_ART["openclipart-png"]
+    return pictures + list(artists.clip_art(root / "x" / folder, source, known, _fitted))
 
 
 def _fitted(picture: PIL.Image.Image) -> PIL.Image.Image | None:
