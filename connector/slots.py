@@ -47,6 +47,7 @@ class SlotConfig:
     name_words: int = 2  # tokens a name has at most
     dropout: float = 0.3  # of what names are told from, while learning: a name must not hang on few channels
     whole: str = "learned"  # who names the whole picture: the head that learned things' names, or the "encoder"'s own
+    hush: float = 0.0  # share of pictures of one thing at most whose slots keep silent while learning
     sharpness: float = 3.0  # a name is spoken by its probability to this power, so that the likeliest is clear
 
     @property
@@ -229,6 +230,9 @@ class SlotConnector(nn.Module):
         names = (self.config.sharpness * self.name_logits(here, _gather(stage, cells))).softmax(-1)
         rows, columns = self._places(cells)
         open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))  # [B, S]
+        if self.training and self.config.hush:  # so that what reads them learns to read the whole picture's name
+            alone = open_.sum(1) < 1.5
+            open_ = torch.where((alone & (torch.rand_like(scores[:, 0]) < self.config.hush))[:, None], 0.0, open_)
         spoken = torch.cat(
             [
                 self._number(self.kinship(here) @ open_[..., None]),

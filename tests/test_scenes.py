@@ -101,6 +101,20 @@ def test_boxes_are_inside_apart_and_clearly_in_one_ninth(folder: Path) -> None:
                 assert x1 <= u0 or u1 <= x0 or y1 <= v0 or v1 <= y0
 
 
+def test_a_close_up_is_one_cutout_that_fills_the_picture(tmp_path: Path) -> None:
+    write_cutouts(tmp_path / "cutouts")
+    for name, share in (("some", 0.5), ("all", 1.0)):
+        generate(tmp_path / name, "train", 40, cutouts=tmp_path / "cutouts", close_ups=share)
+    some, all_ = (load_scenes(tmp_path / name) for name in ("some", "all"))
+    assert {scene.family for scene in all_} == {"close-up"}
+    assert 10 <= sum(scene.family == "close-up" for scene in some) <= 30
+    shown = [thing for scene in all_ for thing in scene.things]
+    assert len(shown) == len([scene for scene in all_ if scene.things]) > 30
+    assert max(thing.share for thing in shown) > 0.95 and sum(thing.size == "large" for thing in shown) > 0.9 * len(shown)
+    for x0, y0, x1, y1 in (thing.box for thing in shown):
+        assert 0 <= x0 < x1 <= SIDE_PX and 0 <= y0 < y1 <= SIDE_PX
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_every_answer_agrees_with_a_second_opinion(folder: Path, split: str) -> None:
     scenes = truth(folder / split)

@@ -181,6 +181,25 @@ def test_the_whole_is_named_by_the_encoders_own_head_whatever_scenes_have_taught
     assert torch.equal(again._whole(features()), before)
 
 
+def test_while_learning_some_pictures_of_one_thing_are_left_to_the_wholes_name() -> None:
+    connector = made()
+    connector.config = dataclasses.replace(SHAPE, hush=0.5, dropout=0.0)
+    given = features(1).repeat(40, 1, 1)
+    torch.nn.init.constant_(connector.heat.bias, -50.0)
+    silent = connector.silence.expand(SHAPE.words, -1)
+
+    def hushed() -> int:
+        said = connector(given)[:, 1 + SHAPE.whole_words :][:, : SHAPE.words]
+        return sum(torch.equal(one, silent) for one in said)
+
+    connector.gate.data[1] = 0.1  # at a heat of 0: open by 0.17 each, one in all
+    assert hushed() == 0
+    connector.train()
+    assert 10 <= hushed() <= 30
+    connector.gate.data[1] = -0.1  # all six are open: several things
+    assert hushed() == 0
+
+
 def test_the_classifier_learns_slower_than_the_rest() -> None:
     from connector.stages import stage_config
 

@@ -139,6 +139,13 @@ def place(
     return None
 
 
+def within(rng: np.random.Generator, piece: PIL.Image.Image) -> PIL.Image.Image:
+    """A part of `piece` that the picture can hold; from somewhere in it, where it is larger."""
+    room = SIDE_PX - 2
+    x, y = (int(rng.integers(0, max(side - room, 0) + 1)) for side in piece.size)
+    return piece.crop((x, y, x + min(room, piece.width), y + min(room, piece.height)))
+
+
 def _apart(a: tuple[int, int, int, int], b: tuple[int, int, int, int], gap: int = 2) -> bool:
     return a[2] + gap <= b[0] or b[2] + gap <= a[0] or a[3] + gap <= b[1] or b[3] + gap <= a[1]
 

@@ -27,6 +27,7 @@ from connector.data.draw import (
     place,
     tint,
     vary,
+    within,
 )
 from experts.colours import COLOURS
 
@@ -53,6 +54,7 @@ VARIED_SHARE = 0.7  # of the training scenes' cut-outs that are changed a little
 EMPTY_SHARE = 0.15  # of those that hold nothing: what is asked for is not there
 FAMILIES = ("single", "several", "repeated", "shapes", "lone shape", "sign")
 FAMILY_SHARE = (0.17, 0.27, 0.22, 0.16, 0.10, 0.08)
+CLOSE_UP = "close-up"  # one thing that fills the picture and may go over its edge; only where asked for
 
 
 @dataclass(frozen=True)
@@ -108,18 +110,26 @@ class Scene:
 
 
 def generate(
-    out: Path, split: str, n: int, seed: int = 0, cutouts: Path | None = None, workers: int = 1, start: int = 0
+    out: Path,
+    split: str,
+    n: int,
+    seed: int = 0,
+    cutouts: Path | None = None,
+    workers: int = 1,
+    start: int = 0,
+    close_ups: float = 0.0,
 ) -> list[Scene]:
     """Write `n` scenes of `split` into the folder `out`: images/NNNNNN.png and scenes.jsonl.
 
-    Without the folder `cutouts` (see connector.data.cutouts) scenes hold shapes and words only.
+    Without the folder `cutouts` (see connector.data.cutouts) scenes hold shapes and words only; with it, `close_ups` is
+    the share of scenes that a single cut-out fills.
     """
     if split not in SPLITS:
         from experts.errors import UnknownNameError
 
         raise UnknownNameError("split", split, SPLITS)
     (out / "images").mkdir(parents=True, exist_ok=True)
-    make = functools.partial(_make, out, split, seed, cutouts)
+    make = functools.partial(_make, out, split, seed, cutouts, close_ups)
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
             scenes = list(pool.map(make, range(start, start + n), chunksize=50))
@@ -139,8 +149,8 @@ def load_scenes(folder: Path) -> list[Scene]:
     return scenes
 
 
-def _make(out: Path, split: str, seed: int, cutouts: Path | None, index: int) -> Scene:
-    picture, scene = compose(split, seed, index, _cutouts(cutouts, split), cutouts)
+def _make(out: Path, split: str, seed: int, cutouts: Path | None, close_ups: float, index: int) -> Scene:
+    picture, scene = compose(split, seed, index, _cutouts(cutouts, split), cutouts, close_ups)
     picture.save(out / scene.image, compress_level=1)
     return scene
 
@@ -159,11 +169,13 @@ def _backdrops(folder: Path | None) -> tuple[Path, ...]:
 
 
 def compose(
-    split: str, seed: int, index: int, pool: Sequence[Cutout], folder: Path | None
+    split: str, seed: int, index: int, pool: Sequence[Cutout], folder: Path | None, close_ups: float = 0.0
 ) -> tuple[PIL.Image.Image, Scene]:
     """Scene number `index`, from its own random stream."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     family = str(rng.choice(FAMILIES, p=FAMILY_SHARE))
+    if close_ups and pool and rng.random() < close_ups:
+        family = CLOSE_UP
     if not pool and family in ("single", "several", "repeated"):
         family = "shapes"
     plan = _plan(rng, family, pool)
@@ -178,6 +190,8 @@ def compose(
     things: list[Thing] = []
     for item, low, high in plan:
         piece, thing = _draw(rng, item, float(rng.uniform(low, high)), canvas, folder, split in TRAINING)
+        if family == CLOSE_UP:
+            piece = within(rng, piece)
         box = place(rng, piece.size, boxes)
         if box is None:
             continue
@@ -199,6 +213,8 @@ def _plan(rng: np.random.Generator, family: str, pool: Sequence[Cutout]) -> Sequ
 
     if family == "single":
         return [(thing(), 0.35, 0.8)]
+    if family == CLOSE_UP:
+        return [(pool[int(rng.integers(len(pool)))], 0.75, 1.4)]
     if family == "lone shape":
         return [((str(rng.choice(SHAPES[:3])), str(rng.choice(COLOURS))), 0.15, 0.7)]
     if family == "several":

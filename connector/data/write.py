@@ -21,13 +21,20 @@ CAPTIONED = 64  # scenes described at once
 
 
 def write_scenes(
-    out: Path, split: str, n: int, *, seed: int = 0, cutouts: Path | None = None, workers: int = 1
+    out: Path,
+    split: str,
+    n: int,
+    *,
+    seed: int = 0,
+    cutouts: Path | None = None,
+    workers: int = 1,
+    close_ups: float = 0.0,
 ) -> dict[str, int]:
     """Fill the folder `out` with images/, scenes.jsonl, captions.jsonl, questions.jsonl and preferences.jsonl.
 
     Returns how many of each were written.
     """
-    scenes = generate(out, split, n, seed, cutouts, workers)
+    scenes = generate(out, split, n, seed, cutouts, workers, close_ups=close_ups)
     asker = Asker(split, seed, vocabulary_of(scenes))
     pairs = [pair for scene in scenes if (pair := asker.preference(scene)) is not None]
     return {

@@ -31,11 +31,14 @@ def scenes(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
     cutouts: Annotated[Path | None, typer.Option("--cutouts", help="Folder made by `duet data cutouts`.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    close_ups: Annotated[
+        float, typer.Option("--close-ups", min=0, max=1, help="Share of scenes that one cut-out fills.")
+    ] = 0.0,
 ) -> None:
     """Generate scenes with captions, questions and preference pairs."""
     from connector.data.write import write_scenes
 
-    counts = write_scenes(out, split, n, seed=seed, cutouts=cutouts, workers=workers)
+    counts = write_scenes(out, split, n, seed=seed, cutouts=cutouts, workers=workers, close_ups=close_ups)
     if cutouts is None:
         print("no --cutouts given: scenes hold shapes and words only")
     print(", ".join(f"{count} {what}" for what, count in counts.items()) + f" in {out.name}")
