@@ -28,6 +28,7 @@ ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "center", "right")
 MOST = 6  # objects counted
 WHOLE_CLASSES = 1000  # names that a whole picture may have: ImageNet's
+SURE = 0.3  # the probability from which on a name for the whole picture is mostly right
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class SlotConfig:
     name_words: int = 2  # tokens a name has at most
     dropout: float = 0.3  # of what names are told from, while learning: a name must not hang on few channels
     whole: str = "learned"  # who names the whole picture: the head that learned things' names, or the "encoder"'s own
-    hush: float = 0.0  # share of pictures of one thing at most whose slots keep silent while learning
+    hush: float = 0.0  # how often the slots keep silent, while learning, of one thing whose picture's name is sure
     sharpness: float = 3.0  # a name is spoken by its probability to this power, so that the likeliest is clear
 
     @property
@@ -230,9 +231,10 @@ class SlotConnector(nn.Module):
         names = (self.config.sharpness * self.name_logits(here, _gather(stage, cells))).softmax(-1)
         rows, columns = self._places(cells)
         open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))  # [B, S]
-        if self.training and self.config.hush:  # so that what reads them learns to read the whole picture's name
-            alone = open_.sum(1) < 1.5
-            open_ = torch.where((alone & (torch.rand_like(scores[:, 0]) < self.config.hush))[:, None], 0.0, open_)
+        whole, sure = self._whole(features)
+        if self.training and self.config.hush:  # so that what reads the slots learns to read the whole picture's name
+            left = (open_.sum(1) < 1.5) & (sure > SURE) & (torch.rand_like(sure) < self.config.hush)
+            open_ = torch.where(left[:, None], 0.0, open_)
         spoken = torch.cat(
             [
                 self._number(self.kinship(here) @ open_[..., None]),
@@ -250,7 +252,7 @@ class SlotConnector(nn.Module):
         shown = open_[..., None, None]
         tokens = shown * spoken + (1 - shown) * self.silence
         total = self._number(open_.sum(1, keepdim=True))  # [B, 1, D_llm]
-        return torch.cat([total, self._whole(features), tokens.flatten(1, 2)], dim=1)  # [B, M, D_llm]
+        return torch.cat([total, whole, tokens.flatten(1, 2)], dim=1)  # [B, M, D_llm]
 
     def kinship(self, here: Tensor) -> Tensor:
         """Cells' features [B, S, hidden] -> how surely two of them are of one name [B, S, S]; 1 with themselves."""
@@ -264,8 +266,8 @@ class SlotConnector(nn.Module):
         digits = torch.arange(len(self.numbers_words), device=count.device)
         return (-((count[..., None] - digits) ** 2) * 8).softmax(-1) @ self.numbers_words
 
-    def _whole(self, features: Tensor) -> Tensor:
-        """The name of the whole picture in soft words [B, whole_words, D_llm], as the classifier gives it."""
+    def _whole(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The name of the whole picture in soft words [B, whole_words, D_llm], and how sure its classifier is [B]."""
         _, stage = self.assemble(features)
         if self.config.whole == "encoder":
             hidden = F.relu6(F.linear(stage, self.whole1_weight, self.whole1_bias)).mean(1)  # [B, 1280]
@@ -274,7 +276,7 @@ class SlotConnector(nn.Module):
             logits = self.classify2(F.relu6(self.classify1(stage)).mean(1))[:, :WHOLE_CLASSES]
         top, index = logits.softmax(-1).topk(5, dim=-1)
         words = self.names_words[index][:, :, : self.config.whole_words]  # [B, 5, W, D_llm]
-        return torch.einsum("bk,bkwd->bwd", top / top.sum(-1, keepdim=True), words)
+        return torch.einsum("bk,bkwd->bwd", top / top.sum(-1, keepdim=True), words), top[:, 0]
 
     def _places(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Cells [B, S] -> soft rows and columns [B, S, 3], one third of the picture each."""

@@ -29,7 +29,9 @@ from connector.data.draw import (
     vary,
     within,
 )
+from connector.data.known import known
 from experts.colours import COLOURS
+from experts.errors import InputError, UnknownNameError
 
 SHAPES = ("circle", "rectangle", "triangle", "square", "star")
 WORDS = (
@@ -54,7 +56,7 @@ VARIED_SHARE = 0.7  # of the training scenes' cut-outs that are changed a little
 EMPTY_SHARE = 0.15  # of those that hold nothing: what is asked for is not there
 FAMILIES = ("single", "several", "repeated", "shapes", "lone shape", "sign")
 FAMILY_SHARE = (0.17, 0.27, 0.22, 0.16, 0.10, 0.08)
-CLOSE_UP = "close-up"  # one thing that fills the picture and may go over its edge; only where asked for
+CLOSE_UP = "close-up"  # one thing fills the picture and may go over its edge; only where asked for
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,13 @@ def generate(
 ) -> list[Scene]:
     """Write `n` scenes of `split` into the folder `out`: images/NNNNNN.png and scenes.jsonl.
 
-    Without the folder `cutouts` (see connector.data.cutouts) scenes hold shapes and words only; with it, `close_ups` is
-    the share of scenes that a single cut-out fills.
+    Without the folder `cutouts` (see connector.data.cutouts) scenes hold shapes and words only. `close_ups` is the
+    share of scenes that a single cut-out fills, one that the encoder's classifier knows (see connector.data.known).
     """
     if split not in SPLITS:
-        from experts.errors import UnknownNameError
-
         raise UnknownNameError("split", split, SPLITS)
+    if close_ups and not (cutouts and known(cutouts, split)):
+        raise InputError(f"no cut-out of split '{split}' is known to the classifier, so there are no close-ups")
     (out / "images").mkdir(parents=True, exist_ok=True)
     make = functools.partial(_make, out, split, seed, cutouts, close_ups)
     if workers > 1:
@@ -150,7 +152,8 @@ def load_scenes(folder: Path) -> list[Scene]:
 
 
 def _make(out: Path, split: str, seed: int, cutouts: Path | None, close_ups: float, index: int) -> Scene:
-    picture, scene = compose(split, seed, index, _cutouts(cutouts, split), cutouts, close_ups)
+    near = _known(cutouts, split) if close_ups else ()
+    picture, scene = compose(split, seed, index, _cutouts(cutouts, split), cutouts, near, close_ups)
     picture.save(out / scene.image, compress_level=1)
     return scene
 
@@ -164,18 +167,29 @@ def _cutouts(folder: Path | None, split: str) -> tuple[Cutout, ...]:
 
 
 @functools.lru_cache
+def _known(folder: Path | None, split: str) -> tuple[Cutout, ...]:
+    return tuple(known(folder, split)) if folder else ()
+
+
+@functools.lru_cache
 def _backdrops(folder: Path | None) -> tuple[Path, ...]:
     return tuple(backdrops(folder))
 
 
 def compose(
-    split: str, seed: int, index: int, pool: Sequence[Cutout], folder: Path | None, close_ups: float = 0.0
+    split: str,
+    seed: int,
+    index: int,
+    pool: Sequence[Cutout],
+    folder: Path | None,
+    near: Sequence[Cutout] = (),
+    close_ups: float = 0.0,
 ) -> tuple[PIL.Image.Image, Scene]:
-    """Scene number `index`, from its own random stream."""
+    """Scene number `index`, from its own random stream; `close_ups` is how likely it is one, of a cut-out of `near`."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     family = str(rng.choice(FAMILIES, p=FAMILY_SHARE))
-    if close_ups and pool and rng.random() < close_ups:
-        family = CLOSE_UP
+    if near and rng.random() < close_ups:
+        family, pool = CLOSE_UP, near
     if not pool and family in ("single", "several", "repeated"):
         family = "shapes"
     plan = _plan(rng, family, pool)
@@ -214,7 +228,7 @@ def _plan(rng: np.random.Generator, family: str, pool: Sequence[Cutout]) -> Sequ
     if family == "single":
         return [(thing(), 0.35, 0.8)]
     if family == CLOSE_UP:
-        return [(pool[int(rng.integers(len(pool)))], 0.75, 1.4)]
+        return [(pool[int(rng.integers(len(pool)))], 0.75, 1.3)]
     if family == "lone shape":
         return [((str(rng.choice(SHAPES[:3])), str(rng.choice(COLOURS))), 0.15, 0.7)]
     if family == "several":
