@@ -1,11 +1,12 @@
 """What the connector's words hold: scenes' questions answered from them by fixed rules, without the language model.
 
-    python -m benchmarks.words runs/warmup/model --scenes runs/data/validation [--limit 500]
+    python -m benchmarks.words runs/warmup/model --scenes runs/data/validation [--limit 500] [--names 5]
 
 The connector finds objects and says for each a name, a category, a colour, a size and a place. Here the likeliest of
 each are taken at their word, and the rules with which the tests check the generator answer from them instead of from
 the truth. Beside the same questions through the whole model this tells whether a miss is the connector's, which did not
-see, or the language model's, which did not read.
+see, or the language model's, which did not read. With `--names 5` an object counts as each of the five things that it
+most likely is: as much as a reader could know who weighed all five.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.scene_oracle import answer
 SIDES = {"small": 0.2, "medium": 0.33, "large": 0.5}  # of the picture, for a box of that size
 
 
-def seen(said: list[dict[str, Any]], least: float) -> dict[str, Any]:
+def seen(said: list[dict[str, Any]], least: float, names: int = 1) -> dict[str, Any]:
     """The connector's objects above the score `least` in the form of a line of scenes.jsonl."""
     things = []
     for slot in said:
@@ -41,11 +42,17 @@ def seen(said: list[dict[str, Any]], least: float) -> dict[str, Any]:
         x, y, half = COLUMNS.index(column) * 2 + 1, ROWS.index(row) * 2 + 1, SIDES[slot["size"]] * 3
         shape = slot["name"] if slot["name"] in SHAPES else ""
         above = {"shape": ("shape", *(("rectangle",) if shape == "square" else ()))}.get(slot["category"], ())
+        may_be = [slot["name"], *slot["or"][: names - 1]]
         things.append(
             {
                 "name": slot["name"],
                 "category": slot["category"],
-                "accept": (*kinds_of(slot["name"]), *above, slot["category"]),
+                "accept": (
+                    *may_be[1:],
+                    *(kind for name in may_be for kind in kinds_of(name)),
+                    *above,
+                    slot["category"],
+                ),
                 "colour": slot["colour"],
                 "shape": shape,
                 "text": "",
@@ -70,6 +77,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, required=True, help="folder made by `duet data scenes`")
     parser.add_argument("--features", type=Path, help="cache of encoder features")
     parser.add_argument("--limit", type=int, default=500, help="scenes at most")
+    parser.add_argument("--names", type=int, choices=range(1, 6), default=1, help="likeliest names that an object has")
     args = parser.parse_args()
     model = models.load(args.model)
     connector = model.connector
@@ -83,7 +91,7 @@ def main() -> None:
     least = float(connector.gate[1])
     right, asked = Counter[str](), Counter[str]()
     with torch.inference_mode():
-        scenes = {image: seen(connector.describe(cache.get([keys[image]])), least) for image in images}
+        scenes = {image: seen(connector.describe(cache.get([keys[image]])), least, args.names) for image in images}
     for record in records:
         if record.image in scenes and record.kind != "text":
             asked[record.kind] += 1

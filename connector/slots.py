@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from experts.kinds import kinds_of
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -28,7 +30,12 @@ ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "center", "right")
 MOST = 6  # objects counted
 WHOLE_CLASSES = 1000  # names that a whole picture may have: ImageNet's
+STEEP = 20.0
 SURE = 0.3  # the probability from which on a name for the whole picture is mostly right
+# Words above a class that say less of it than its own name does.
+BROAD = frozenset((
+    "animal", "vehicle", "food", "fruit", "vegetable", "building", "musical instrument", "ball", "insect", "plant",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ class SlotConnector(nn.Module):
     columns_words: Tensor
     numbers_words: Tensor
     silence: Tensor  # [D_llm]
+    everyday_words: Tensor  # [1000, name_words, D_llm]: what people call the classes of the whole picture
+    above_words: Tensor  # [1000, D_llm]: their categories
     whole1_weight: Tensor  # the encoder's classifier
     whole1_bias: Tensor
     whole2_weight: Tensor
@@ -119,6 +128,8 @@ class SlotConnector(nn.Module):
             for name, layer in (("whole1", nn.Linear(stage, 1280)), ("whole2", nn.Linear(1280, WHOLE_CLASSES))):
                 self.register_buffer(f"{name}_weight", layer.weight.detach(), persistent=False)
                 self.register_buffer(f"{name}_bias", layer.bias.detach(), persistent=False)
+            self.register_buffer("everyday_words", torch.zeros(WHOLE_CLASSES, c.name_words, c.d_llm), persistent=False)
+            self.register_buffer("above_words", torch.zeros(WHOLE_CLASSES, c.d_llm), persistent=False)
 
     @property
     def n_tokens(self) -> int:
@@ -143,6 +154,12 @@ class SlotConnector(nn.Module):
             setattr(self, f"{vocabulary}_words", torch.stack([rows(word, 1)[0] for word in words]))
         self.numbers_words = torch.stack([rows(str(number), 1)[0] for number in range(MOST + 1)])
         self.silence = rows("-", 1)[0]
+        if c.whole == "encoder":
+            above = [kinds_of(name) for name in c.names[:WHOLE_CLASSES]]
+            called = [next((k for k in ks if k not in BROAD), n) for n, ks in zip(c.names, above, strict=False)]
+            self.everyday_words = torch.stack([rows(name, c.name_words) for name in called])
+            category = [next((k.split()[-1] for k in ks if k.split()[-1] in c.categories), "-") for ks in above]
+            self.above_words = torch.stack([rows(name, 1)[0] for name in category])
 
     def start_from(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         """Start the name head as the encoder's classifier (W1, b1, W2, b2); names beyond ImageNet's start unlikely."""
@@ -231,17 +248,29 @@ class SlotConnector(nn.Module):
         names = (self.config.sharpness * self.name_logits(here, _gather(stage, cells))).softmax(-1)
         rows, columns = self._places(cells)
         open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))  # [B, S]
-        whole, sure = self._whole(features)
+        likely, classes = self._whole(features)  # [B, 5]
+        sure = likely[:, 0]
         if self.training and self.config.hush:  # so that what reads the slots learns to read the whole picture's name
             left = (open_.sum(1) < 1.5) & (sure > SURE) & (torch.rand_like(sure) < self.config.hush)
             open_ = torch.where(left[:, None], 0.0, open_)
+        called = torch.einsum("bsk,kwd->bswd", names, self.names_words)
+        category = self.category(here).softmax(-1) @ self.categories_words[:, 0]  # [B, S, D_llm]
+        share = likely / likely.sum(-1, keepdim=True)
+        if self.config.whole == "encoder":
+            # Photographs are not scenes: what things' own heads see in one is wrong where the whole is recognised.
+            known = torch.sigmoid(STEEP * (sure - SURE))[:, None, None]  # [B, 1, 1]
+            everyday = torch.einsum("bk,bkwd->bwd", share, self.everyday_words[classes])
+            called = torch.lerp(called, everyday[:, None], known[..., None])
+            category = torch.lerp(
+                category, torch.einsum("bk,bkd->bd", share, self.above_words[classes])[:, None], known
+            )
         spoken = torch.cat(
             [
                 self._number(self.kinship(here) @ open_[..., None]),
                 (self.size(here).softmax(-1) @ self.sizes_words)[:, :, None],
                 (self.colour(here).softmax(-1) @ self.colours_words)[:, :, None],
-                torch.einsum("bsk,kwd->bswd", names, self.names_words),
-                (self.category(here).softmax(-1) @ self.categories_words[:, 0])[:, :, None],
+                called,
+                category[:, :, None],
                 (rows @ self.rows_words)[:, :, None],
                 (columns @ self.columns_words)[:, :, None],
             ],
@@ -252,6 +281,7 @@ class SlotConnector(nn.Module):
         shown = open_[..., None, None]
         tokens = shown * spoken + (1 - shown) * self.silence
         total = self._number(open_.sum(1, keepdim=True))  # [B, 1, D_llm]
+        whole = torch.einsum("bk,bkwd->bwd", share, self.names_words[classes][:, :, : self.config.whole_words])
         return torch.cat([total, whole, tokens.flatten(1, 2)], dim=1)  # [B, M, D_llm]
 
     def kinship(self, here: Tensor) -> Tensor:
@@ -267,16 +297,14 @@ class SlotConnector(nn.Module):
         return (-((count[..., None] - digits) ** 2) * 8).softmax(-1) @ self.numbers_words
 
     def _whole(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """The name of the whole picture in soft words [B, whole_words, D_llm], and how sure its classifier is [B]."""
+        """What the whole picture shows, as its classifier sees it: probabilities and names of the likeliest, [B, 5]."""
         _, stage = self.assemble(features)
         if self.config.whole == "encoder":
             hidden = F.relu6(F.linear(stage, self.whole1_weight, self.whole1_bias)).mean(1)  # [B, 1280]
             logits = F.linear(hidden, self.whole2_weight, self.whole2_bias)
         else:
             logits = self.classify2(F.relu6(self.classify1(stage)).mean(1))[:, :WHOLE_CLASSES]
-        top, index = logits.softmax(-1).topk(5, dim=-1)
-        words = self.names_words[index][:, :, : self.config.whole_words]  # [B, 5, W, D_llm]
-        return torch.einsum("bk,bkwd->bwd", top / top.sum(-1, keepdim=True), words), top[:, 0]
+        return logits.softmax(-1).topk(5, dim=-1)
 
     def _places(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Cells [B, S] -> soft rows and columns [B, S, 3], one third of the picture each."""
@@ -303,6 +331,7 @@ class SlotConnector(nn.Module):
                 {
                     "score": round(float(scores[0, s]), 3),
                     "name": c.names[int(names[s].argmax())],
+                    "or": [c.names[int(name)] for name in names[s].topk(5).indices[1:]],
                     "p": round(float(names[s].max()), 3),
                     "alike": round(float(alike[s]), 2),
                     "colour": COLOURS[int(self.colour(here)[0, s].argmax())],

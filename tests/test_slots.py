@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 
+from benchmarks.words import seen
 from connector import slots, warmup
 from connector.data.scenes import Scene, Thing
 from connector.train import build_optimizer
@@ -203,6 +204,15 @@ def test_while_learning_some_pictures_of_one_thing_are_left_to_the_wholes_name()
     connector.gate.data[1] = 0.1
     torch.nn.init.zeros_(connector.classify2.bias)  # it may be anything
     assert hushed() == 0
+
+
+def test_an_object_counts_as_what_else_it_may_be_where_that_is_asked_for() -> None:
+    slot = {"score": 0.9, "name": "standard poodle", "or": ["cat", "apple"], "colour": "white", "category": "animal"}
+    said = [slot | {"size": "small", "place": "top left"}]
+    assert seen(said, 0.2)["things"][0]["accept"] == ("dog", "animal", "animal")
+    more = seen(said, 0.2, names=2)["things"][0]["accept"]
+    assert {"cat", "dog", "animal"} <= set(more) and "apple" not in more
+    assert seen(said, 0.95, names=2)["things"] == []
 
 
 def test_the_classifier_learns_slower_than_the_rest() -> None:

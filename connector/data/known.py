@@ -1,4 +1,4 @@
-"""Which cut-outs the encoder's classifier names rightly: what a close-up shows, for its whole picture's name to hold."""
+"""Which cut-outs the encoder's classifier names rightly: close-ups show these, so that the whole's name holds."""
 
 from __future__ import annotations
 
