@@ -31,7 +31,8 @@ COLUMNS = ("left", "center", "right")
 MOST = 6  # objects counted
 WHOLE_CLASSES = 1000  # names that a whole picture may have: ImageNet's
 STEEP = 20.0
-SURE = 0.3  # the probability from which on a name for the whole picture is mostly right
+SURE = 0.3  # the probability from which on a name for the whole picture is mostly right,
+UNSURE = 0.15  # and that below which a thing's own name is mostly wrong
 # Words above a class that say less of it than its own name does.
 BROAD = frozenset((
     "animal", "vehicle", "food", "fruit", "vegetable", "building", "musical instrument", "ball", "insect", "plant",
@@ -89,7 +90,7 @@ class SlotConnector(nn.Module):
     numbers_words: Tensor
     silence: Tensor  # [D_llm]
     everyday_words: Tensor  # [1000, name_words, D_llm]: what people call the classes of the whole picture
-    above_words: Tensor  # [1000, D_llm]: their categories
+    above_words: Tensor  # [1000, D_llm]: their categories, zeros where there is none
     whole1_weight: Tensor  # the encoder's classifier
     whole1_bias: Tensor
     whole2_weight: Tensor
@@ -158,8 +159,9 @@ class SlotConnector(nn.Module):
             above = [kinds_of(name) for name in c.names[:WHOLE_CLASSES]]
             called = [next((k for k in ks if k not in BROAD), n) for n, ks in zip(c.names, above, strict=False)]
             self.everyday_words = torch.stack([rows(name, c.name_words) for name in called])
-            category = [next((k.split()[-1] for k in ks if k.split()[-1] in c.categories), "-") for ks in above]
-            self.above_words = torch.stack([rows(name, 1)[0] for name in category])
+            category = [next((k.split()[-1] for k in ks if k.split()[-1] in c.categories), "") for ks in above]
+            nothing = torch.zeros(c.d_llm)
+            self.above_words = torch.stack([rows(name, 1)[0] if name else nothing for name in category])
 
     def start_from(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         """Start the name head as the encoder's classifier (W1, b1, W2, b2); names beyond ImageNet's start unlikely."""
@@ -245,7 +247,9 @@ class SlotConnector(nn.Module):
         trunk, heat, stage = self.look(features)
         scores, cells = self.peaks(heat)  # [B, S]
         here = _gather(trunk, cells)  # [B, S, hidden]
-        names = (self.config.sharpness * self.name_logits(here, _gather(stage, cells))).softmax(-1)
+        logits = self.name_logits(here, _gather(stage, cells))
+        likeliest = logits.softmax(-1).amax(-1)  # [B, S]
+        names = (self.config.sharpness * logits).softmax(-1)
         rows, columns = self._places(cells)
         open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))  # [B, S]
         likely, classes = self._whole(features)  # [B, 5]
@@ -257,13 +261,16 @@ class SlotConnector(nn.Module):
         category = self.category(here).softmax(-1) @ self.categories_words[:, 0]  # [B, S, D_llm]
         share = likely / likely.sum(-1, keepdim=True)
         if self.config.whole == "encoder":
-            # Photographs are not scenes: what things' own heads see in one is wrong where the whole is recognised.
-            known = torch.sigmoid(STEEP * (sure - SURE))[:, None, None]  # [B, 1, 1]
+            # What is not recognised by itself, as in photographs, is called what the whole picture is recognised as.
+            unsure = torch.sigmoid(STEEP * 3 * (UNSURE - likeliest))  # [B, S]
+            known = (torch.sigmoid(STEEP * (sure - SURE))[:, None] * unsure)[..., None]  # [B, S, 1]
             everyday = torch.einsum("bk,bkwd->bwd", share, self.everyday_words[classes])
             called = torch.lerp(called, everyday[:, None], known[..., None])
-            category = torch.lerp(
-                category, torch.einsum("bk,bkd->bd", share, self.above_words[classes])[:, None], known
-            )
+            above = torch.einsum("bk,bkd->bd", share, self.above_words[classes])[:, None]
+            sorted_out = (share * self.above_words[classes].any(-1)).sum(-1)[
+                :, None, None
+            ]  # their share with a category
+            category = category * (1 - known * sorted_out) + known * above
         spoken = torch.cat(
             [
                 self._number(self.kinship(here) @ open_[..., None]),
