@@ -182,6 +182,34 @@ def test_the_whole_is_named_by_the_encoders_own_head_whatever_scenes_have_taught
     assert torch.equal(again._whole(features())[0], before)
 
 
+def test_a_thing_that_is_not_recognised_is_called_what_the_whole_picture_is() -> None:
+    torch.manual_seed(0)
+    names = (*NAMES[:3], "monarch", *NAMES[4:])
+    connector = slots.SlotConnector(dataclasses.replace(SHAPE, names=names, whole="encoder")).eval()
+    words = tiny.tokenizer()
+    connector.bind(words, torch.randn(len(words), 32))
+    connector.see_whole_with((torch.zeros(1280, 8), torch.zeros(1280), torch.zeros(1000, 1280), torch.zeros(1000)))
+    torch.nn.init.zeros_(connector.classify2.weight)
+    torch.nn.init.zeros_(connector.classify2.bias)
+
+    def name_and_category() -> tuple[torch.Tensor, torch.Tensor]:
+        slot = connector(features(1))[0, 1 + SHAPE.whole_words :][: SHAPE.words]
+        return slot[3:5], slot[5]
+
+    torch.nn.init.constant_(connector.heat.bias, 50.0)
+    own = name_and_category()
+    connector.whole2_bias[3] = 20.0  # surely a monarch: a butterfly, an animal
+    name, category = name_and_category()
+    assert torch.allclose(name, connector.everyday_words[3], atol=0.01)
+    table = connector.everyday_words
+    assert not torch.equal(table[3], connector.names_words[3])  # people say butterfly
+    assert torch.allclose(category, connector.categories_words[0, 0], atol=0.01)
+    connector.classify2.bias.data[1002] = 20.0  # but where a thing is surely a circle it stays one
+    name, category = name_and_category()
+    assert torch.allclose(name, connector.names_words[1002], atol=0.01)
+    assert torch.allclose(category, own[1], atol=0.01) and not torch.allclose(own[0], name, atol=0.1)
+
+
 def test_while_learning_some_pictures_of_one_thing_are_left_to_the_wholes_name() -> None:
     connector = made()
     connector.config = dataclasses.replace(SHAPE, hush=0.5, dropout=0.0)

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {  # command -> module:function, or module:app for a 
     "weights": "ui.commands.weights:app",
     "data": "ui.commands.data:app",
     "train": "ui.commands.train:train",
+    "average": "ui.commands.average:average",
     "evaluate": "ui.commands.evaluate:evaluate",
     "calibrate": "ui.commands.calibrate:calibrate",
     "compare": "ui.commands.compare:compare",

@@ -1,0 +1,20 @@
+"""`duet average`: one model of two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def average(
+    first: Annotated[Path, typer.Argument(help="A saved model.")],
+    second: Annotated[Path, typer.Argument(help="A saved model of a later run that started from the first.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the model.")],
+) -> None:
+    """Save the mean of two models' weights."""
+    from connector.average import average as mean
+
+    mean(first, second, out)
+    print(f"saved in {out.name}")
