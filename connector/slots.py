@@ -99,6 +99,7 @@ class SlotConnector(nn.Module):
     def __init__(self, config: SlotConfig) -> None:
         super().__init__()
         self.config = c = config
+        self.everyday: list[str] = []  # what people call the classes of the whole picture
         stage, coco = c.widths[0], c.widths[-1]
         mixed = sum(c.widths) + stage + coco  # a fine cell, and the whole view's cell above it
         self.scale = nn.Parameter(torch.ones(mixed), requires_grad=False)  # set from data by fit_scale
@@ -157,8 +158,8 @@ class SlotConnector(nn.Module):
         self.silence = rows("-", 1)[0]
         if c.whole == "encoder":
             above = [kinds_of(name) for name in c.names[:WHOLE_CLASSES]]
-            called = [next((k for k in ks if k not in BROAD), n) for n, ks in zip(c.names, above, strict=False)]
-            self.everyday_words = torch.stack([rows(name, c.name_words) for name in called])
+            self.everyday = [next((k for k in ks if k not in BROAD), n) for n, ks in zip(c.names, above, strict=False)]
+            self.everyday_words = torch.stack([rows(name, c.name_words) for name in self.everyday])
             category = [next((k.split()[-1] for k in ks if k.split()[-1] in c.categories), "") for ks in above]
             nothing = torch.zeros(c.d_llm)
             self.above_words = torch.stack([rows(name, 1)[0] if name else nothing for name in category])
@@ -262,8 +263,7 @@ class SlotConnector(nn.Module):
         share = likely / likely.sum(-1, keepdim=True)
         if self.config.whole == "encoder":
             # What is not recognised by itself, as in photographs, is called what the whole picture is recognised as.
-            unsure = torch.sigmoid(STEEP * 3 * (UNSURE - likeliest))  # [B, S]
-            known = (torch.sigmoid(STEEP * (sure - SURE))[:, None] * unsure)[..., None]  # [B, S, 1]
+            known = _borrowed(sure, likeliest)[..., None]  # [B, S, 1]
             everyday = torch.einsum("bk,bkwd->bwd", share, self.everyday_words[classes])
             called = torch.lerp(called, everyday[:, None], known[..., None])
             above = torch.einsum("bk,bkd->bd", share, self.above_words[classes])[:, None]
@@ -334,10 +334,18 @@ class SlotConnector(nn.Module):
             open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))
             alike = (self.kinship(here) @ open_[..., None])[0, :, 0]
             rows, columns = (place[0].argmax(-1) for place in self._places(cells))
+            called = [c.names[int(name)] for name in names.argmax(-1)]
+            if c.whole == "encoder":
+                likely, classes = self._whole(features[row : row + 1])
+                borrowed = _borrowed(likely[:, 0], names.amax(-1)[None])[0] > 0.5
+                called = [
+                    self.everyday[int(classes[0, 0])] if borrows else own
+                    for own, borrows in zip(called, borrowed.tolist(), strict=True)
+                ]
             return [
                 {
                     "score": round(float(scores[0, s]), 3),
-                    "name": c.names[int(names[s].argmax())],
+                    "name": called[s],
                     "or": [c.names[int(name)] for name in names[s].topk(5).indices[1:]],
                     "p": round(float(names[s].max()), 3),
                     "alike": round(float(alike[s]), 2),
@@ -362,6 +370,11 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         return x + self.down(F.gelu(self.up(y))).permute(0, 3, 1, 2)
+
+
+def _borrowed(sure: Tensor, likeliest: Tensor) -> Tensor:
+    """How far things are called what the whole picture is, from [B] how sure that is and [B, S] they are: [B, S]."""
+    return torch.sigmoid(STEEP * (sure - SURE))[:, None] * torch.sigmoid(3 * STEEP * (UNSURE - likeliest))
 
 
 def _gather(grid: Tensor, cells: Tensor) -> Tensor:

@@ -204,6 +204,7 @@ def test_a_thing_that_is_not_recognised_is_called_what_the_whole_picture_is() ->
     table = connector.everyday_words
     assert not torch.equal(table[3], connector.names_words[3])  # people say butterfly
     assert torch.allclose(category, connector.categories_words[0, 0], atol=0.01)
+    assert connector.describe(features(1))[0]["name"] == "butterfly"
     connector.classify2.bias.data[1002] = 20.0  # but where a thing is surely a circle it stays one
     name, category = name_and_category()
     assert torch.allclose(name, connector.names_words[1002], atol=0.01)

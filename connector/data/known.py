@@ -33,8 +33,8 @@ def known(folder: Path, split: str) -> list[Cutout]:
             if found and _names(found[0].text) & ({cutout.name, *cutout.accept} - {cutout.category}):
                 files.append(cutout.file)
         kept.write_text(json.dumps(files) + "\n")
-    files = set(json.loads(kept.read_text()))
-    return [cutout for cutout in pool if cutout.file in files]
+    recognised = set(json.loads(kept.read_text()))
+    return [cutout for cutout in pool if cutout.file in recognised]
 
 
 def _names(label: str) -> set[str]:
