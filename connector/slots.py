@@ -55,7 +55,6 @@ class SlotConfig:
     whole_words: int = 2  # tokens for the name of the whole picture
     name_words: int = 2  # tokens a name has at most
     dropout: float = 0.3  # of what names are told from, while learning: a name must not hang on few channels
-    whole: str = "learned"  # who names the whole picture: the head that learned things' names, or the "encoder"'s own
     hush: float = 0.0  # how often the slots keep silent, while learning, of one thing whose picture's name is sure
     sharpness: float = 3.0  # a name is spoken by its probability to this power, so that the likeliest is clear
 
@@ -126,12 +125,12 @@ class SlotConnector(nn.Module):
             self.register_buffer(f"{vocabulary}_words", torch.zeros(len(words), c.d_llm), persistent=False)
         self.register_buffer("numbers_words", torch.zeros(MOST + 1, c.d_llm), persistent=False)
         self.register_buffer("silence", torch.zeros(c.d_llm), persistent=False)  # what an empty slot says
-        if c.whole == "encoder":  # the head as it was made for photographs, not changed by what scenes teach
-            for name, layer in (("whole1", nn.Linear(stage, 1280)), ("whole2", nn.Linear(1280, WHOLE_CLASSES))):
-                self.register_buffer(f"{name}_weight", layer.weight.detach(), persistent=False)
-                self.register_buffer(f"{name}_bias", layer.bias.detach(), persistent=False)
-            self.register_buffer("everyday_words", torch.zeros(WHOLE_CLASSES, c.name_words, c.d_llm), persistent=False)
-            self.register_buffer("above_words", torch.zeros(WHOLE_CLASSES, c.d_llm), persistent=False)
+        # The classifier as it was made for photographs, not changed by what scenes teach; the encoder's, so not saved.
+        for name, shape in (("whole1", (1280, stage)), ("whole2", (WHOLE_CLASSES, 1280))):
+            self.register_buffer(f"{name}_weight", torch.zeros(shape), persistent=False)
+            self.register_buffer(f"{name}_bias", torch.zeros(shape[0]), persistent=False)
+        self.register_buffer("everyday_words", torch.zeros(WHOLE_CLASSES, c.name_words, c.d_llm), persistent=False)
+        self.register_buffer("above_words", torch.zeros(WHOLE_CLASSES, c.d_llm), persistent=False)
 
     @property
     def n_tokens(self) -> int:
@@ -156,13 +155,13 @@ class SlotConnector(nn.Module):
             setattr(self, f"{vocabulary}_words", torch.stack([rows(word, 1)[0] for word in words]))
         self.numbers_words = torch.stack([rows(str(number), 1)[0] for number in range(MOST + 1)])
         self.silence = rows("-", 1)[0]
-        if c.whole == "encoder":
-            above = [kinds_of(name) for name in c.names[:WHOLE_CLASSES]]
-            self.everyday = [next((k for k in ks if k not in BROAD), n) for n, ks in zip(c.names, above, strict=False)]
-            self.everyday_words = torch.stack([rows(name, c.name_words) for name in self.everyday])
-            category = [next((k.split()[-1] for k in ks if k.split()[-1] in c.categories), "") for ks in above]
-            nothing = torch.zeros(c.d_llm)
-            self.above_words = torch.stack([rows(name, 1)[0] if name else nothing for name in category])
+        classes = c.names[:WHOLE_CLASSES]
+        above = [kinds_of(name) for name in classes]
+        self.everyday = [next((k for k in ks if k not in BROAD), n) for n, ks in zip(classes, above, strict=True)]
+        self.everyday_words = torch.stack([rows(name, c.name_words) for name in self.everyday])
+        category = [next((k.split()[-1] for k in ks if k.split()[-1] in c.categories), "") for ks in above]
+        nothing = torch.zeros(c.d_llm)
+        self.above_words = torch.stack([rows(name, 1)[0] if name else nothing for name in category])
 
     def start_from(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         """Start the name head as the encoder's classifier (W1, b1, W2, b2); names beyond ImageNet's start unlikely."""
@@ -178,8 +177,6 @@ class SlotConnector(nn.Module):
 
     def see_whole_with(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         """Take the encoder's classifier for the name of the whole picture; it is not among the saved weights."""
-        if self.config.whole != "encoder":
-            return
         for name, value in zip(("whole1_weight", "whole1_bias", "whole2_weight", "whole2_bias"), head, strict=True):
             getattr(self, name).copy_(value)
 
@@ -261,16 +258,13 @@ class SlotConnector(nn.Module):
         called = torch.einsum("bsk,kwd->bswd", names, self.names_words)
         category = self.category(here).softmax(-1) @ self.categories_words[:, 0]  # [B, S, D_llm]
         share = likely / likely.sum(-1, keepdim=True)
-        if self.config.whole == "encoder":
-            # What is not recognised by itself, as in photographs, is called what the whole picture is recognised as.
-            known = _borrowed(sure, likeliest)[..., None]  # [B, S, 1]
-            everyday = torch.einsum("bk,bkwd->bwd", share, self.everyday_words[classes])
-            called = torch.lerp(called, everyday[:, None], known[..., None])
-            above = torch.einsum("bk,bkd->bd", share, self.above_words[classes])[:, None]
-            sorted_out = (share * self.above_words[classes].any(-1)).sum(-1)[
-                :, None, None
-            ]  # their share with a category
-            category = category * (1 - known * sorted_out) + known * above
+        # What is not recognised by itself, as in photographs, is called what the whole picture is recognised as.
+        known = _borrowed(sure, likeliest)[..., None]  # [B, S, 1]
+        everyday = torch.einsum("bk,bkwd->bwd", share, self.everyday_words[classes])
+        called = torch.lerp(called, everyday[:, None], known[..., None])
+        above = self.above_words[classes]  # [B, 5, D_llm]
+        of_some = (share * above.any(-1)).sum(-1)[:, None, None]  # the share of the classes with a category
+        category = category * (1 - known * of_some) + known * torch.einsum("bk,bkd->bd", share, above)[:, None]
         spoken = torch.cat(
             [
                 self._number(self.kinship(here) @ open_[..., None]),
@@ -306,11 +300,8 @@ class SlotConnector(nn.Module):
     def _whole(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """What the whole picture shows, as its classifier sees it: probabilities and names of the likeliest, [B, 5]."""
         _, stage = self.assemble(features)
-        if self.config.whole == "encoder":
-            hidden = F.relu6(F.linear(stage, self.whole1_weight, self.whole1_bias)).mean(1)  # [B, 1280]
-            logits = F.linear(hidden, self.whole2_weight, self.whole2_bias)
-        else:
-            logits = self.classify2(F.relu6(self.classify1(stage)).mean(1))[:, :WHOLE_CLASSES]
+        hidden = F.relu6(F.linear(stage, self.whole1_weight, self.whole1_bias)).mean(1)  # [B, 1280]
+        logits = F.linear(hidden, self.whole2_weight, self.whole2_bias)
         return logits.softmax(-1).topk(5, dim=-1)
 
     def _places(self, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -334,20 +325,17 @@ class SlotConnector(nn.Module):
             open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))
             alike = (self.kinship(here) @ open_[..., None])[0, :, 0]
             rows, columns = (place[0].argmax(-1) for place in self._places(cells))
-            called = [c.names[int(name)] for name in names.argmax(-1)]
-            if c.whole == "encoder":
-                likely, classes = self._whole(features[row : row + 1])
-                borrowed = _borrowed(likely[:, 0], names.amax(-1)[None])[0] > 0.5
-                called = [
-                    self.everyday[int(classes[0, 0])] if borrows else own
-                    for own, borrows in zip(called, borrowed.tolist(), strict=True)
-                ]
+            likely, classes = self._whole(features[row : row + 1])
+            borrowed = _borrowed(likely[:, 0], names.amax(-1)[None])[0] > 0.5
+            whole = (self.everyday[int(classes[0, 0])], float(likely[0, 0])) if borrowed.any() else ("", 0.0)
+            own = [(c.names[int(name)], float(p)) for p, name in zip(*names.max(-1), strict=True)]
+            called = [whole if borrows else told for told, borrows in zip(own, borrowed.tolist(), strict=True)]
             return [
                 {
                     "score": round(float(scores[0, s]), 3),
-                    "name": called[s],
+                    "name": called[s][0],
                     "or": [c.names[int(name)] for name in names[s].topk(5).indices[1:]],
-                    "p": round(float(names[s].max()), 3),
+                    "p": round(called[s][1], 3),
                     "alike": round(float(alike[s]), 2),
                     "colour": COLOURS[int(self.colour(here)[0, s].argmax())],
                     "category": c.categories[int(self.category(here)[0, s].argmax())],

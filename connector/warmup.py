@@ -39,7 +39,7 @@ def _kinds(thing: Thing) -> tuple[str, ...]:
 
 def configure(scenes: Sequence[Scene], d_llm: int) -> SlotConfig:
     """The slot connector's shape for these scenes' vocabulary."""
-    return SlotConfig(names=vocabulary(scenes), categories=CATEGORIES, d_llm=d_llm, whole="encoder", hush=0.3)
+    return SlotConfig(names=vocabulary(scenes), categories=CATEGORIES, d_llm=d_llm, hush=0.3)
 
 
 def targets(scenes: Sequence[Scene], config: SlotConfig) -> Targets:

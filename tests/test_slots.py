@@ -163,7 +163,7 @@ def test_the_gate_opens_from_the_heat_at_which_most_counts_are_right(monkeypatch
 
 def test_the_whole_is_named_by_the_encoders_own_head_whatever_scenes_have_taught() -> None:
     torch.manual_seed(0)
-    connector = slots.SlotConnector(dataclasses.replace(SHAPE, whole="encoder"))
+    connector = slots.SlotConnector(SHAPE)
     words = tiny.tokenizer()
     connector.bind(words, torch.randn(len(words), 32))
     head = tuple(torch.randn(shape) for shape in ((1280, 8), (1280,), (1000, 1280), (1000,)))
@@ -185,10 +185,9 @@ def test_the_whole_is_named_by_the_encoders_own_head_whatever_scenes_have_taught
 def test_a_thing_that_is_not_recognised_is_called_what_the_whole_picture_is() -> None:
     torch.manual_seed(0)
     names = (*NAMES[:3], "monarch", *NAMES[4:])
-    connector = slots.SlotConnector(dataclasses.replace(SHAPE, names=names, whole="encoder")).eval()
+    connector = slots.SlotConnector(dataclasses.replace(SHAPE, names=names)).eval()
     words = tiny.tokenizer()
     connector.bind(words, torch.randn(len(words), 32))
-    connector.see_whole_with((torch.zeros(1280, 8), torch.zeros(1280), torch.zeros(1000, 1280), torch.zeros(1000)))
     torch.nn.init.zeros_(connector.classify2.weight)
     torch.nn.init.zeros_(connector.classify2.bias)
 
@@ -217,8 +216,7 @@ def test_while_learning_some_pictures_of_one_thing_are_left_to_the_wholes_name()
     given = features(1).repeat(40, 1, 1)
     torch.nn.init.constant_(connector.heat.bias, -50.0)
     silent = connector.silence.expand(SHAPE.words, -1)
-    torch.nn.init.zeros_(connector.classify2.weight)
-    connector.classify2.bias.data[3] = 20.0  # sure of the whole picture's name
+    connector.whole2_bias[3] = 20.0  # sure of the whole picture's name
 
     def hushed() -> int:
         said = connector(given)[:, 1 + SHAPE.whole_words :][:, : SHAPE.words]
@@ -231,7 +229,7 @@ def test_while_learning_some_pictures_of_one_thing_are_left_to_the_wholes_name()
     connector.gate.data[1] = -0.1  # all six are open: several things
     assert hushed() == 0
     connector.gate.data[1] = 0.1
-    torch.nn.init.zeros_(connector.classify2.bias)  # it may be anything
+    connector.whole2_bias[3] = 0.0  # it may be anything
     assert hushed() == 0
 
 
