@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experts.errors import InputError, ModelError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FILES = ("connector.safetensors", "lora.safetensors")
+SAME = ("format", "llm", "llm_shape", "encoder", "tiles", "size_px", "connector")  # of config.json
 
 
 def average(first: Path, second: Path, out: Path) -> None:
@@ -21,41 +25,47 @@ def average(first: Path, second: Path, out: Path) -> None:
     Settings and card are the second's, which is the later one's.
 
     Raises:
-        ModelError: a folder is no saved model, or the two differ in their tensors.
+        ModelError: a folder is no saved model, or the two differ in their architecture.
         InputError: `out` is there already.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     if out.exists():
         raise InputError(f"'{out.name}' is there already; name another folder with --out")
-    means: dict[str, dict[str, torch.Tensor]] = {}
-    for name in FILES:
-        try:
-            ours, theirs = (load_file(folder / name) for folder in (first, second))
-        except (OSError, SafetensorError) as error:
-            raise ModelError(
-                f"'{first.name}' and '{second.name}' must both be saved models with {name}: {_line(error)}"
-            ) from None
-        differing = sorted(
-            key
-            for key in ours.keys() | theirs.keys()
-            if key not in ours or key not in theirs or ours[key].shape != theirs[key].shape
-        )
-        if differing:
-            raise ModelError(f"'{first.name}' and '{second.name}' differ in {', '.join(differing[:5])} of {name}")
-        means[name] = {key: ((ours[key].float() + theirs[key].float()) / 2).to(ours[key].dtype) for key in ours}
-    config: dict[str, Any] = json.loads((second / "config.json").read_text())
-    config.setdefault("card", {})["average"] = [first.parent.name, second.parent.name]
+    (ours, tensors), (theirs, others) = _saved(first), _saved(second)
+    differing = [key for key in SAME if ours.get(key) != theirs.get(key)]
+    differing += sorted(
+        key
+        for key in tensors.keys() | others.keys()
+        if key not in tensors or key not in others or tensors[key].shape != others[key].shape
+    )
+    if differing:
+        raise ModelError(f"'{first.name}' and '{second.name}' differ in {', '.join(differing[:5])}")
+    means = {key: ((tensors[key].float() + others[key].float()) / 2).to(tensors[key].dtype) for key in tensors}
+    theirs.setdefault("card", {})["average"] = [first.parent.name, second.parent.name]
     staging = out.with_name(f".staging-{out.name}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    for name, tensors in means.items():
-        save_file(tensors, staging / name)
-    (staging / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    for file in FILES:
+        part = {key.removeprefix(f"{file}: "): value for key, value in means.items() if key.startswith(f"{file}: ")}
+        if part:
+            save_file(part, staging / file)
+    (staging / "config.json").write_text(json.dumps(theirs, indent=1, sort_keys=True) + "\n")
     staging.rename(out)
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The settings of a saved model, and its tensors as "FILE: NAME"; an adapter is not in every model."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        files = [file for file in FILES if file == FILES[0] or (folder / file).is_file()]
+        tensors = {f"{file}: {key}": value for file in files for key, value in load_file(folder / file).items()}
+    except FileNotFoundError as error:
+        raise ModelError(f"'{folder.name}' is not a saved model: no {Path(str(error.filename)).name}") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split()).replace(str(folder), folder.name)
+        raise ModelError(f"'{folder.name}' is not a saved model: {reason}") from None
+    return config, tensors

@@ -13,11 +13,13 @@ from connector.average import average
 from experts.errors import InputError, ModelError
 
 
-def saved(folder: Path, value: float, *, width: int = 3) -> Path:
+def saved(folder: Path, value: float, *, width: int = 3, llm: str = "one", lora: bool = True) -> Path:
     folder.mkdir(parents=True)
-    for name in ("connector", "lora"):
+    for name in ("connector", "lora") if lora else ("connector",):
         save_file({"a": torch.full((2, width), value, dtype=torch.float16)}, folder / f"{name}.safetensors")
-    (folder / "config.json").write_text(json.dumps({"connector": {"kind": "linear"}, "card": {"value": value}}))
+    (folder / "config.json").write_text(
+        json.dumps({"llm": llm, "connector": {"kind": "linear"}, "card": {"value": value}})
+    )
     return folder
 
 
@@ -33,13 +35,24 @@ def test_each_tensor_is_the_mean_and_the_settings_are_the_later_runs(tmp_path: P
     assert [folder.name for folder in sorted(tmp_path.iterdir())] == ["mean", "one", "two"]
 
 
+def test_models_without_an_adapter_have_a_mean_too(tmp_path: Path) -> None:
+    average(saved(tmp_path / "one", 1.0, lora=False), saved(tmp_path / "two", 2.0, lora=False), tmp_path / "mean")
+    assert sorted(file.name for file in (tmp_path / "mean").iterdir()) == ["config.json", "connector.safetensors"]
+
+
 def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     one, two = saved(tmp_path / "one", 1.0), saved(tmp_path / "two", 2.0, width=4)
-    with pytest.raises(ModelError, match=r"'one' and 'two' differ in a of connector.safetensors"):
+    with pytest.raises(ModelError, match=r"'one' and 'two' differ in connector.safetensors: a, lora.safetensors: a"):
         average(one, two, tmp_path / "mean")
+    with pytest.raises(ModelError, match=r"'one' and 'other' differ in llm"):
+        average(one, saved(tmp_path / "other", 1.0, llm="two"), tmp_path / "mean")
+    with pytest.raises(ModelError, match=r"'one' and 'bare' differ in lora.safetensors: a"):
+        average(one, saved(tmp_path / "bare", 1.0, lora=False), tmp_path / "mean")
     (two / "connector.safetensors").write_bytes(b"torn")
-    with pytest.raises(ModelError, match=r"must both be saved models with connector.safetensors"):
-        average(one, two, tmp_path / "mean")
+    for second, message in ((two, "'two' is not a saved model: "), (tmp_path / "none", "'none' is .*: no config.json")):
+        with pytest.raises(ModelError, match=message) as caught:
+            average(one, second, tmp_path / "mean")
+        assert str(tmp_path) not in str(caught.value)
     with pytest.raises(InputError, match=r"'two' is there already"):
         average(one, one, two)
     assert not (tmp_path / "mean").exists()
