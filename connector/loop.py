@@ -131,7 +131,7 @@ class Loop:
         rows = self.plan.rows(progress.step)
         micros = self.plan.shares(rows, config.tokens)[accelerator.process_index]
         batches = [self.task.collate(micro) for micro in micros]
-        self.learner.train()
+        self.learner.train(self.task.dropout)
         # The divisor is that of the whole batch, so splitting it among micro-batches and processes changes nothing.
         divisor = self._sum(torch.tensor(sum(batch.weight for batch in batches), dtype=torch.float64))
         total = torch.zeros((), dtype=torch.float64)

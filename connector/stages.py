@@ -80,10 +80,11 @@ class StageConfig:
     learn: tuple[str, ...] = ()  # what learns instead of the stage's own choice; "connector.PREFIX" for a part of it
     lora_rank: int = 16
     lora_alpha: int = 32
-    lora_dropout: float = 0.0
+    lora_dropout: float = 0.0  # DPO knows no dropout
     noise: float = 0.0  # warm-up: spread of the factors around 1 that features are multiplied by
     beta: float = 0.1  # DPO: how dear it is to leave the reference
     label_smoothing: float = 0.0  # DPO: share of pairs thought to be labelled the wrong way round
+    rpo_alpha: float = 0.0  # DPO: weight of the chosen answer's own -log p a token (Pang et al. 2024, arXiv 2404.19733)
     seed: int = 0
     save_every: int = 100  # steps between checkpoints
     keep: int = 2  # checkpoints kept
@@ -160,7 +161,18 @@ def check(config: StageConfig) -> list[str]:
     faults = []
     positive = ("batch", "max_tokens", "questions", "lora_rank", "lora_alpha", "save_every", "keep", "log_s", "beta")
     rates = ("lr_connector", "lr_lora", "lr_llm")
-    at_least_0 = ("steps", "epochs", "minutes", "tokens", "weight_decay", "clip", "seed", "held_out_every", "noise")
+    at_least_0 = (
+        "steps",
+        "epochs",
+        "minutes",
+        "tokens",
+        "weight_decay",
+        "clip",
+        "seed",
+        "held_out_every",
+        "noise",
+        "rpo_alpha",
+    )
     shares = {
         "ramp": 1.0,
         "lr_floor": 1.0,

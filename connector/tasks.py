@@ -33,6 +33,7 @@ class Task(Protocol):
     names: list[str]  # of each example, for messages
     lengths: list[int]  # tokens of each example as the model reads it
     groups: list[int]  # examples of different groups are never in one batch
+    dropout: bool  # whether the model learns from it with dropout
 
     def prepare(self, model: Any, folder: Path, say: Say) -> None:
         """What must be known before the first step, from the model as it starts."""
@@ -135,6 +136,8 @@ def _together(records: Sequence[Record], questions: int) -> Iterator[list[Record
 class AnswerTask:
     """Stages `pretrain` and `instruct`: say the answer."""
 
+    dropout = True
+
     def __init__(
         self, examples: Sequence[Example], features: GetFeatures, pad_id: int, config: StageConfig, slots: bool
     ) -> None:
@@ -178,6 +181,8 @@ class PreferenceTask(AnswerTask):
     The reference's log-probabilities are computed once and kept in the run's folder, so a step runs one model, not two.
     """
 
+    # With dropout the policy would differ from its reference before anything is learned, and learn that difference.
+    dropout = False
     reference: np.ndarray  # [examples, 2], chosen and rejected
 
     @staticmethod
@@ -234,7 +239,9 @@ class PreferenceTask(AnswerTask):
         loss, right, margin = dpo_loss(
             chosen, rejected, batch.reference[0], batch.reference[1], self.config.beta, self.config.label_smoothing
         )
-        return loss.sum(), {"accuracy": right.sum(), "margin": margin.sum(), "chosen_logp": chosen.detach().sum()}
+        nll = -chosen / batch.rows.bincount(minlength=2 * len(chosen))[: len(chosen)]  # [P], nats a token
+        metrics = {"accuracy": right.sum(), "margin": margin.sum(), "chosen_nll": nll.detach().sum()}
+        return (loss + self.config.rpo_alpha * nll).sum(), metrics
 
 
 # -- words ----------------------------------------------------------------------------------------------------------
@@ -271,6 +278,8 @@ class WordsTask:
         objective: (connector, features, targets) -> (mean loss, metrics).
         noise: while learning, features are multiplied by factors of this spread around 1.
     """
+
+    dropout = True
 
     def __init__(
         self,

@@ -325,7 +325,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_goes_on(
 def test_dpo_starts_at_log2_against_where_instruct_ended_and_then_prefers_the_chosen(tmp_path: Path) -> None:
     first, _ = go(tmp_path, "instruct", run="instruct", lr_lora=1e-2)
     model = tiny.model()
-    config = config_of("dpo", steps=20, lr_lora=1e-2, save_every=100, beta=0.5)
+    config = config_of("dpo", steps=20, lr_lora=1e-2, lora_dropout=0.5, save_every=100, beta=0.5)
     run = train.train(
         model, task_of(tmp_path, model, config), config, tmp_path / "dpo", start=tmp_path / "instruct", say=quiet
     )
