@@ -30,9 +30,8 @@ from connector import llm, tasks
 from connector import model as models
 from connector.batches import Plan
 from connector.data.records import Record, read_records
-from connector.data.scenes import Scene, load_scenes
+from connector.data.scenes import load_scenes
 from connector.features import FeatureCache, content_key
-from connector.losses import token_logp
 from connector.stages import stage_config
 
 BATCH = 16
@@ -85,8 +84,10 @@ def measure(model: Any, folder: Path, features: Path, limit: int) -> dict[str, f
         metrics.object_words(by_image.values()),
     )
     said = answers(model, cache, keys, asked, ANSWER_TOKENS)
+    seen = {scene.image: cache.get([keys[scene.image]]) for scene in scenes}
+    right, asked_of = words.by_rules(model.connector, seen, read_records(folder / "questions.jsonl"))
     return {
-        "words": by_rules(model, cache, keys, folder, scenes),
+        "words": sum(right.values()) / max(sum(asked_of.values()), 1),
         "caption nats": caption_loss(model, cache, folder, captions),
         "answers": metrics.share(bool(judge(r, a).correct) for r, a in zip(asked, said, strict=True)).value,
         "CHAIR_i": found.instances.value,
@@ -95,46 +96,21 @@ def measure(model: Any, folder: Path, features: Path, limit: int) -> dict[str, f
     }
 
 
-def by_rules(model: Any, cache: FeatureCache, keys: dict[str, str], folder: Path, scenes: Sequence[Scene]) -> float:
-    """The share of the scenes' questions, but for those about words to be read, that the rules answer rightly."""
-    least = float(model.connector.gate[1])
-    with torch.inference_mode():
-        seen = {s.image: words.seen(model.connector.describe(cache.get([keys[s.image]])), least) for s in scenes}
-    records = [r for r in read_records(folder / "questions.jsonl") if r.image in seen and r.kind != "text"]
-    return metrics.share(bool(judge(r, words.read(r, seen[str(r.image)])).correct) for r in records).value
-
-
 def caption_loss(model: Any, cache: FeatureCache, folder: Path, captions: Sequence[Record]) -> float:
     """Nats a token of the true captions."""
-    config = stage_config("pretrain", batch=BATCH)
-    task = tasks.task_from_records(captions, folder, model, config, cache)
+    task = tasks.task_from_records(captions, folder, model, stage_config("pretrain", batch=BATCH), cache)
     plan = Plan(task.lengths, task.groups, BATCH, 0)
-    loss, tokens = 0.0, 0
+    batches = [task.collate(plan.rows(step)) for step in range(plan.per_epoch)]
     with torch.inference_mode():
-        for step in range(plan.per_epoch):
-            batch = task.collate(plan.rows(step))
-            loss -= float(
-                token_logp(model.hidden(batch.input)[batch.rows, batch.columns], model.head, batch.labels).sum()
-            )
-            tokens += len(batch.labels)
-    return loss / tokens
+        return sum(float(task.loss(model, batch)[0]) for batch in batches) / sum(batch.weight for batch in batches)
 
 
-def answers(
-    model: Any, cache: FeatureCache, keys: dict[str, str], records: Sequence[Record], most_tokens: int
-) -> list[str]:
-    """What the model says to each record's question, greedily."""
-    order = sorted(range(len(records)), key=lambda at: len(records[at].question))
-    said = [""] * len(records)
-    with torch.inference_mode():
-        for start in range(0, len(order), BATCH):
-            part = [records[at] for at in order[start : start + BATCH]]
-            prompts = [model.prompt(one.question, [None], features=cache.get([keys[str(one.image)]])) for one in part]
-            for at, (text, _) in zip(
-                order[start : start + BATCH], model.llm.answers(prompts, most_tokens), strict=True
-            ):
-                said[at] = text
-    return said
+def answers(model: Any, cache: FeatureCache, keys: dict[str, str], records: Sequence[Record], most: int) -> list[str]:
+    """What the model says to each record's question, greedily, in `most` tokens."""
+    order = sorted(range(len(records)), key=lambda at: len(records[at].question))  # alike in length, little padding
+    asked = ((records[at].question, cache.get([keys[str(records[at].image)]])) for at in order)
+    said = dict(zip(order, model.answers(asked, most, BATCH), strict=True))
+    return [said[at] for at in range(len(records))]
 
 
 if __name__ == "__main__":

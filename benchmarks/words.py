@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from agent.evaluation.parsers import judge
 from connector import model as models
@@ -71,6 +72,21 @@ def read(record: Record, scene: dict[str, Any]) -> str:
     return next((thing["name"] for thing in scene["things"] if thing["name"] in right), min(right, default=""))
 
 
+def by_rules(
+    connector: SlotConnector, features: Mapping[str, Tensor], records: Iterable[Record], names: int = 1
+) -> tuple[Counter[str], Counter[str]]:
+    """How many questions of each kind the rules answer rightly, and how many were asked: those about the images whose
+    `features` [1, N, D_enc] are given, but for words to be read, which the connector does not see."""
+    least = float(connector.gate[1])
+    scenes = {image: seen(connector.describe(of_it), least, names) for image, of_it in features.items()}
+    right, asked = Counter[str](), Counter[str]()
+    for record in records:
+        if record.image in scenes and record.kind != "text":
+            asked[record.kind] += 1
+            right[record.kind] += bool(judge(record, read(record, scenes[record.image])).correct)
+    return right, asked
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="a saved model with a slot connector")
@@ -80,22 +96,15 @@ def main() -> None:
     parser.add_argument("--names", type=int, choices=range(1, 6), default=1, help="likeliest names that an object has")
     args = parser.parse_args()
     model = models.load(args.model)
-    connector = model.connector
-    if not isinstance(connector, SlotConnector):
+    if not isinstance(model.connector, SlotConnector):
         raise InputError("the model's connector does not speak in words; expected one of kind 'slots'")
     records = read_records(args.scenes / "questions.jsonl")
     images = list(dict.fromkeys(record.image for record in records if record.image))[: args.limit]
     keys = {image: content_key(args.scenes / image) for image in images}
     cache = FeatureCache(args.features or args.scenes.parent / "features", model.encoder.fingerprint())
     cache.fill(((keys[image], args.scenes / image) for image in images), model.encoder, say=print)
-    least = float(connector.gate[1])
-    right, asked = Counter[str](), Counter[str]()
-    with torch.inference_mode():
-        scenes = {image: seen(connector.describe(cache.get([keys[image]])), least, args.names) for image in images}
-    for record in records:
-        if record.image in scenes and record.kind != "text":
-            asked[record.kind] += 1
-            right[record.kind] += bool(judge(record, read(record, scenes[record.image])).correct)
+    features = {image: cache.get([key]) for image, key in keys.items()}
+    right, asked = by_rules(model.connector, features, records, args.names)
     for kind in sorted(asked):
         print(f"{kind:12} {right[kind] / asked[kind]:6.1%} of {asked[kind]}")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,13 +135,13 @@ class ConnectorModel:
     def prompt(self, question: str, images: Sequence[Image], *, features: torch.Tensor | None = None) -> torch.Tensor:
         """The prompt for a question about `images`, as embeddings [T, D_llm].
 
-        `features` [b, N, D_enc] spares encoding where they are known.
+        `features` [b, N, D_enc] take the images' place where they are known.
         """
         import torch
 
         if features is None and images:
             features = self.encoder.encode(images)
-        ids, slots = self._ids(question, len(images))
+        ids, slots = self._ids(question, 0 if features is None else len(features))
         with torch.inference_mode():
             return self.place(Batch(ids, torch.ones_like(ids), slots, features))[0]  # [T, D_llm]
 
@@ -148,6 +149,21 @@ class ConnectorModel:
         """What `LanguageModel.stream` must run within to answer this question's `prompt`: the attached layers."""
         slots = None if features is None else self._ids(question, len(features))[1]
         return self.attached(features, slots)
+
+    def answers(self, asked: Iterable[tuple[str, torch.Tensor]], max_new_tokens: int, batch: int = 16) -> Iterator[str]:
+        """Greedy answers to questions, each with its image's features [1, N, D_enc], `batch` at a time as they come.
+
+        A connector with layers inside the language model is asked one by one, as those see a single question's image.
+        """
+        asked, alone = iter(asked), hasattr(self.connector, "attached")
+        while part := list(itertools.islice(asked, 1 if alone else batch)):
+            prompts = [self.prompt(question, [], features=features) for question, features in part]
+            if alone:
+                within = self.inside(*part[0])
+                said = self.llm.stream(prompts[0], max_new_tokens=max_new_tokens, within=within)
+                yield "".join(token.text for token in said).strip()
+            else:
+                yield from (text for text, _ in self.llm.answers(prompts, max_new_tokens))
 
     def _ids(self, question: str, images: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and image slots [1, T] of the prompt for a question about so many images."""

@@ -128,7 +128,7 @@ def generate(
     """
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
-    if close_ups and not (cutouts and known(cutouts, split)):
+    if close_ups and not _known(cutouts, split):
         raise InputError(f"no cut-out of split '{split}' is known to the classifier, so there are no close-ups")
     (out / "images").mkdir(parents=True, exist_ok=True)
     make = functools.partial(_make, out, split, seed, cutouts, close_ups)

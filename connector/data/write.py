@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 CAPTIONED = 64  # scenes described at once
+CAPTION_TOKENS = 64  # of a caption, at most
 
 
 def write_scenes(
@@ -84,8 +85,6 @@ def write_corrections(
 
     Returns how many pairs there are.
     """
-    import torch
-
     from connector.features import content_key
 
     captions = {record.image: record for record in read_records(scenes / "captions.jsonl")}
@@ -94,11 +93,9 @@ def write_corrections(
     cache.fill(zip(keys, (scenes / scene.image for scene in chosen), strict=True), model.encoder, say=say)
     asked = [captions[scene.image] for scene in chosen]
     said: list[str] = []
-    for at in range(0, len(chosen), CAPTIONED):
-        prompts = []
-        for row in range(at, min(at + CAPTIONED, len(chosen))):
-            with torch.inference_mode():
-                prompts.append(model.prompt(asked[row].question, [None], features=cache.get([keys[row]])))
-        said += [text for text, _ in model.llm.answers(prompts, 64)]
-        say(f"{len(said)} of {len(chosen)} scenes described")
+    prompts = ((record.question, cache.get([key])) for record, key in zip(asked, keys, strict=True))
+    for text in model.answers(prompts, CAPTION_TOKENS, CAPTIONED):
+        said.append(text)
+        if len(said) % CAPTIONED == 0 or len(said) == len(chosen):
+            say(f"{len(said)} of {len(chosen)} scenes described")
     return write_records(scenes / "corrections.jsonl", corrections(chosen, asked, said))
