@@ -97,6 +97,18 @@ def test_an_answer_with_a_cache_is_that_of_whole_forward_passes(kind: str, famil
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_answers_in_batches_are_those_of_one_question_at_a_time(kind: str) -> None:
+    m = whole(kind)
+    asked = [(question, m.encoder.encode([picture(seed)])) for seed, question in enumerate(("What?", "Is it?", "Who?"))]
+    alone = []
+    for question, features in asked:
+        within, prompt = m.inside(question, features), m.prompt(question, [], features=features)
+        alone.append("".join(t.text for t in m.llm.stream(prompt, max_new_tokens=8, within=within)).strip())
+    assert list(m.answers(iter(asked), 8, batch=2)) == alone
+    assert len(set(alone)) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_picture_matters(kind: str) -> None:
     m = whole(kind)
     one, other = (sequence(m, 6, 0)[:2] + sequence(m, 6, seed)[2:] for seed in (1, 2))
