@@ -218,8 +218,13 @@ def _trim_log(log: Path, step: int, accelerator: Accelerator) -> None:
     checkpoints.replace_text(log, "".join(kept))
 
 
-def finish(model: Any, folder: Path, config: StageConfig, card: dict[str, Any] | None = None) -> Path:
-    """Save the trained model, for `connector.model.load` and as the next stage's start, into folder/"model"."""
+def finish(
+    model: Any, folder: Path, config: StageConfig, card: dict[str, Any] | None = None, start: Path | None = None
+) -> Path:
+    """Save the trained model, for `connector.model.load` and as the next stage's start, into folder/"model".
+
+    What `start` holds of the language model and the stage did not touch, its adapter, is saved with it.
+    """
     import shutil
 
     target, staging = folder / "model", folder / ".staging-model"
@@ -228,6 +233,8 @@ def finish(model: Any, folder: Path, config: StageConfig, card: dict[str, Any] |
     model.save(staging, adapter=parts.adapter_tensors(model) or None)
     if config.learns("llm"):
         model.llm.model.save_pretrained(staging / "llm")
+    if start and STAGES[config.stage].objective == "words" and (start / "lora.safetensors").is_file():
+        shutil.copyfile(start / "lora.safetensors", staging / "lora.safetensors")
     for file in staging.rglob("*"):
         if file.is_file():
             checkpoints.sync(file)

@@ -343,6 +343,8 @@ def test_a_run_can_start_from_a_saved_model_as_from_its_checkpoint(tmp_path: Pat
     for name, value in learned(done).items():
         torch.testing.assert_close(learned(fresh)[name], value, rtol=2e-3, atol=1e-5)  # saved in half precision
     assert json.loads((saved / "config.json").read_text())["card"]["instruct"]["steps"] == 6
+    words = train.finish(tiny.model(), tmp_path / "words", config_of("warmup"), start=saved)  # it has no adapter itself
+    assert (words / "lora.safetensors").read_bytes() == (saved / "lora.safetensors").read_bytes()
 
 
 def test_merged_adapter_gives_the_logits_of_the_trained_model(tmp_path: Path) -> None:

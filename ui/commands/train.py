@@ -79,5 +79,5 @@ def train(
         "runs": [*model.card.get("runs", []), recipe.entry(stage, run, folders, mixture, task)],
     }
     if PartialState().is_main_process:  # of several, launched by accelerate, one writes
-        folder = finish(model, out, config, card)
+        folder = finish(model, out, config, card, start)
         say_line(f"saved in {folder.parent.name}/{folder.name}")
