@@ -129,22 +129,13 @@ def misfits(c: ProjectorConfig) -> list[str]:
     return faults
 
 
-def sight(encoder: Any, connector: Any) -> Any:
-    """`encoder` as `connector` uses it: one that looks again, if the connector does."""
-    if not getattr(connector.config, "looks", 0):
-        return encoder
-    from connector.gaze import Looking
-
-    return Looking(encoder, connector)
-
-
 def takes(connector: Any) -> tuple[int, int] | None:
     """(N, D_enc) of the features that a connector takes; None if it does not say."""
     config = connector.config
     if hasattr(config, "n_features"):
         return config.n_features, config.d_enc
     if hasattr(config, "widths"):
-        return (1 + config.tiles**2 + config.looks) * config.side**2, sum(config.widths)
+        return (1 + config.tiles**2) * config.side**2, sum(config.widths)
     return None
 
 

@@ -112,36 +112,15 @@ class LiteEncoder:
         self._net = load_backbone(self.name).to("cuda" if torch.cuda.is_available() else "cpu")
         self._detector = DenseScores()
 
-    def look_at(self, image: Image, places: Sequence[Sequence[float]]) -> torch.Tensor:
-        """Features [L, cells, D_enc] of square parts of `image`, each (x, y, side) of its middle, shares of the image.
-
-        A side is a share of the root of the area. A part is moved into the image where it would stick out. The COCO
-        scores are zeros: they are of the whole picture.
-        """
-        import torch
-
-        views = torch.from_numpy(self.views.parts(image, places))
-        with self._lock, torch.inference_mode():
-            if self._net is None:
-                self._load()
-            features = self._see(views, torch.zeros(len(views), self.parts["coco"], self.side, self.side))
-        return features.clone()
-
     def _one(self, image: Image) -> torch.Tensor:
         """Features [N, D_enc] of one image."""
-        import torch
-
-        return self._see(torch.from_numpy(self.views.cut(image)), self._coco(image)).flatten(0, 1)
-
-    def _see(self, views: torch.Tensor, coco: torch.Tensor) -> torch.Tensor:
-        """Features [V, cells, D_enc] of views uint8 [V, 224, 224, 3] with their COCO scores [V, 80, 7, 7]."""
         import torch
         from torch.nn.functional import adaptive_avg_pool2d
 
         from experts.tag import MEAN, STD
 
         device = self._net.conv_head.weight.device
-        pixels = views.to(device).permute(0, 3, 1, 2).float() / 255
+        pixels = torch.from_numpy(self.views.cut(image)).to(device).permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(value, device=device).view(3, 1, 1) for value in (MEAN, STD))
         stages = self._net.forward_intermediates(
             ((pixels - mean) / std).contiguous(memory_format=torch.channels_last),
@@ -154,9 +133,9 @@ class LiteEncoder:
             adaptive_avg_pool2d(stages[1], self.side),
             adaptive_avg_pool2d(stages[0], self.side),
             torch.nn.functional.pixel_unshuffle(quarters, 2),  # [V, 12, 7, 7]
-            coco.to(device),
+            self._coco(image).to(device),
         ]
-        return torch.cat(layers, dim=1).flatten(2).transpose(1, 2).cpu()
+        return torch.cat(layers, dim=1).flatten(2).transpose(1, 2).flatten(0, 1).cpu()  # [V * 49, D_enc]
 
     def _coco(self, image: Image) -> torch.Tensor:
         """Class scores [V, 80, 7, 7] of the detector's dense head, the largest within each cell."""

@@ -168,7 +168,7 @@ class FeatureCache:
 
 def fill_in_parallel(
     home: Path,
-    encoder: Callable[[], Encoder],
+    encoder: tuple[str, int, int],
     files: Sequence[tuple[str, Path]],
     workers: int,
     say: Callable[[str], None] = lambda line: None,
@@ -177,7 +177,7 @@ def fill_in_parallel(
 
     Args:
         home: the cache's folder.
-        encoder: what opens the encoder, in each process.
+        encoder: (name, tiles, size_px), as for `connector.encoders.load`.
         files: (key, image file) of each image.
     """
     import functools
@@ -194,11 +194,13 @@ def fill_in_parallel(
     return broken
 
 
-def _fill_part(home: Path, encoder: Callable[[], Encoder], files: Sequence[tuple[str, Path]]) -> list[str]:
+def _fill_part(home: Path, encoder: tuple[str, int, int], files: Sequence[tuple[str, Path]]) -> list[str]:
     import torch
 
+    from connector import encoders
+
     torch.set_num_threads(1)
-    eyes = encoder()
+    eyes = encoders.load(*encoder)
     return FeatureCache(home, eyes.fingerprint()).fill(files, eyes)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connector import encoders, templates
-from connector.build import build, check_encoder, check_features, describe, sight
+from connector.build import build, check_encoder, check_features, describe
 from connector.llm import LanguageModel
 from connector.llm import load as load_llm
 from experts.errors import ModelError
@@ -273,10 +273,10 @@ def load(folder: Path, llm: LanguageModel | None = None) -> ConnectorModel:
     if differences:
         raise ModelError(f"weights and config of '{folder.name}' differ: {'; '.join(differences[:5])}")
     connector.load_state_dict({key: value.float() for key, value in tensors.items()})
-    encoder = sight(encoders.load(config["encoder"], config["tiles"], config.get("size_px", 0)), connector)
+    encoder = encoders.load(config["encoder"], config["tiles"], config.get("size_px", 0))
     check_encoder(connector, encoder)
     if hasattr(connector, "see_whole_with"):
-        connector.see_whole_with(encoder.head())
+        connector.see_whole_with(encoder.head())  # type: ignore[attr-defined]
     lora = folder / "lora.safetensors"
     if lora.is_file():
         merge_adapter(llm, load_file(lora), name=hashlib.sha256(lora.read_bytes()).hexdigest()[:12])

@@ -16,7 +16,6 @@ from experts.errors import InputError, TrainingError
 
 if TYPE_CHECKING:
     from connector.data.records import Record
-    from connector.encoders import Encoder
     from connector.features import FeatureCache
     from connector.model import ConnectorModel
 
@@ -38,13 +37,7 @@ class Mixture:
 
 
 def open_model(
-    llm: str,
-    kind: str,
-    folders: Sequence[Path],
-    start: Path | None,
-    *,
-    encoder: str = "efficientnet-lite0",
-    looks: int | None = None,
+    llm: str, kind: str, folders: Sequence[Path], start: Path | None, *, encoder: str = "efficientnet-lite0"
 ) -> ConnectorModel:
     """The model that a stage trains: of the shape that `start` was saved with, else a fresh connector of `kind`.
 
@@ -54,11 +47,9 @@ def open_model(
         ConfigError, UnknownNameError: see `connector.build.build`.
         TrainingError: `start` was saved with another language model.
     """
-    from safetensors.torch import load_file
-
     from connector import encoders
     from connector import llm as llms
-    from connector.build import build, fresh, sight
+    from connector.build import build, fresh
     from connector.model import ConnectorModel
 
     words = llms.load(llm)
@@ -67,12 +58,10 @@ def open_model(
         if saved["llm"] != llm:
             raise TrainingError(f"'{start.name}' was trained with '{saved['llm']}', not with '{llm}'")
         eyes = encoders.load(saved["encoder"], saved["tiles"], saved.get("size_px", 0))
-        started = build(saved["connector"] | ({} if looks is None else {"looks": looks}), words)
+        started = build(saved["connector"], words)
         if hasattr(started, "see_whole_with"):
             started.see_whole_with(eyes.head())  # type: ignore[attr-defined]
-        if getattr(started.config, "looks", 0):  # where it looks again must be known before there are features
-            started.load_state_dict(load_file(start / "connector.safetensors"), strict=False)
-        return ConnectorModel(words, sight(eyes, started), started, saved.get("card", {}))
+        return ConnectorModel(words, eyes, started, saved.get("card", {}))
     eyes = encoders.load(encoder)
     if kind != "slots":
         return ConnectorModel(words, eyes, fresh(kind, words, eyes))
@@ -87,11 +76,6 @@ def open_model(
     connector.bind(words.tokenizer, words.model.get_input_embeddings().weight)
     connector.start_from(eyes.head())  # type: ignore[attr-defined]
     return ConnectorModel(words, eyes, connector)
-
-
-def open_encoder(llm: str, start: Path, looks: int | None) -> Encoder:
-    """The encoder of `open_model`."""
-    return open_model(llm, "slots", [], start, looks=looks).encoder
 
 
 def open_task(
@@ -148,16 +132,9 @@ def _words(model: Any, config: StageConfig, folders: Sequence[Path], cache: Feat
 
 
 def open_slots(model: Any, task: Any, say: Say) -> None:
-    """After the warm-up, by held-out scenes: the heat from which on a slot speaks, or how much a second look counts."""
+    """After the warm-up: the heat from which on a slot speaks, by held-out scenes."""
     chosen = range(min(len(task.keys), 600))
     batch = task.collate(chosen).to(next(model.connector.parameters()).device)
-    if model.connector.config.looks:
-        shares = model.connector.fit_blend(batch.features, batch.targets)
-        told = ", ".join(
-            f"{word} {a:g} + {b:g}" for word, (a, b) in zip(("name", "category", "colour"), shares, strict=True)
-        )
-        say(f"first and second look count: {told}")
-        return
     right = model.connector.fit_gate(batch.features, (batch.targets.cells >= 0).sum(-1))
     heat = float(model.connector.gate.detach()[1])
     say(f"a slot speaks from heat {heat:.2f} on: {right:.0%} of held-out scenes counted right")

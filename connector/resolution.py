@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,23 +36,6 @@ class Views:
             pixels = np.asarray(_scaled(whole, side))  # [tiles * size, tiles * size, 3]
             grid = pixels.reshape(self.tiles, self.size_px, self.tiles, self.size_px, 3).swapaxes(1, 2)
             views.extend(grid.reshape(-1, self.size_px, self.size_px, 3))
-        return np.stack(views)
-
-    def parts(self, image: Image, places: Sequence[Sequence[float]]) -> np.ndarray:
-        """Square parts of `image` at the encoder's size, uint8 [L, size_px, size_px, 3].
-
-        Each place is (x, y, side): the middle as shares of width and height, the side as a share of the root of the
-        area. A part that would stick out is moved into the image, one larger than the image is made as large as fits.
-        """
-        whole = image.to_pil()
-        views = []
-        for x, y, side in places:
-            half = min(side * (whole.width * whole.height) ** 0.5, whole.width, whole.height) / 2
-            left = min(max(x * whole.width, half), whole.width - half) - half
-            top = min(max(y * whole.height, half), whole.height - half) - half
-            box = (left, top, min(left + 2 * half, whole.width), min(top + 2 * half, whole.height))
-            size = (self.size_px, self.size_px)
-            views.append(np.asarray(whole.resize(size, PIL.Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)))
         return np.stack(views)
 
 

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from connector.gaze import SecondLook
 from experts.kinds import kinds_of
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ WHOLE_CLASSES = 1000  # names that a whole picture may have: ImageNet's
 STEEP = 20.0
 SURE = 0.3  # the probability from which on a name for the whole picture is mostly right,
 UNSURE = 0.15  # and that below which a thing's own name is mostly wrong
-SPANS = (0.24, 0.38, 0.58)  # side of a second look at a small, medium or large thing, as a share of the picture's
-WORTH = 0.05  # the heat from which on there is a second look at all
 # Words above a class that say less of it than its own name does.
 BROAD = frozenset((
     "animal", "vehicle", "food", "fruit", "vegetable", "building", "musical instrument", "ball", "insect", "plant",
@@ -58,8 +55,6 @@ class SlotConfig:
     whole_words: int = 2  # tokens for the name of the whole picture
     name_words: int = 2  # tokens a name has at most
     dropout: float = 0.3  # of what names are told from, while learning: a name must not hang on few channels
-    looks: int = 0  # of the slots, how many are seen again, larger, before they are named: see connector.gaze
-    look_hidden: int = 512  # width of what names them then
     hush: float = 0.0  # how often the slots keep silent, while learning, of one thing whose picture's name is sure
     sharpness: float = 3.0  # a name is spoken by its probability to this power, so that the likeliest is clear
 
@@ -79,23 +74,10 @@ class SlotConfig:
         return 1 + self.whole_words + self.slots * self.words
 
 
-@dataclass(frozen=True)
-class Told:
-    """What the slots of a batch hold before it is said in words."""
-
-    scores: Tensor  # [B, S] heat
-    cells: Tensor  # [B, S] of the grid
-    here: Tensor  # [B, S, hidden] the trunk's features there
-    names: Tensor  # [B, S, ...] log-probabilities
-    categories: Tensor
-    colours: Tensor
-
-
 class SlotConnector(nn.Module):
     """Features [B, N, D_enc] -> soft words [B, M, D_llm]."""
 
     kind = "slots"
-    gazes_with = ("scale", "enter", "trunk", "heat", "size")  # the parts that decide where to look again
     # ImageNet's head knows names that no scene holds, and the words can be read as they are: both are to change little.
     slow = {"classify": 0.1, "residual": 0.02}
     names_words: Tensor  # [names, name_words, D_llm]
@@ -132,17 +114,6 @@ class SlotConnector(nn.Module):
         self.classify2 = nn.Linear(1280, len(c.names))
         self.name = nn.Linear(c.hidden, len(c.names))
         self.residual = nn.Linear(c.hidden, c.words * c.d_llm)
-        if c.looks:
-            vocabularies = (len(c.names), len(c.categories), len(COLOURS))
-            self.again = SecondLook(c.widths, c.look_hidden, vocabularies, c.dropout)
-            # How much the first and the second look count for name, category and colour; the second not yet.
-            self.blend = nn.Parameter(torch.tensor([[1.0, 0.0]] * len(vocabularies)), requires_grad=False)
-            # A second look must stay where it was taken, also while later stages learn.
-            self.fixed = tuple(
-                name
-                for name, parameter in self.named_parameters()
-                if name.split(".")[0] in self.gazes_with or not parameter.requires_grad
-            )
         self.gate = nn.Parameter(torch.tensor([16.0, 0.22]))  # how sharply, and from which heat on, a slot speaks
         for layer in (self.name, self.residual):
             nn.init.zeros_(layer.weight)
@@ -215,7 +186,7 @@ class SlotConnector(nn.Module):
         """[B, N, D_enc] -> the mixed grid [B, G, G, D] and the last stage of the whole view [B, side * side, 320]."""
         c = self.config
         batch, tiles, side = features.shape[0], max(c.tiles, 1), c.side
-        views = features.float().view(batch, -1, side, side, sum(c.widths))[:, : 1 + c.tiles**2]
+        views = features.float().view(batch, -1, side, side, sum(c.widths))
         whole = views[:, 0]  # [B, 7, 7, D_enc]
         fine = views[:, 1:] if c.tiles else views
         fine = fine.reshape(batch, tiles, tiles, side, side, -1).transpose(2, 3).reshape(batch, c.grid, c.grid, -1)
@@ -224,15 +195,9 @@ class SlotConnector(nn.Module):
         return torch.cat([fine, above], dim=-1), whole[..., : c.widths[0]].flatten(1, 2)
 
     def fit_scale(self, features: Tensor) -> None:
-        """Set the input scales so that each channel of these features has unit root mean square, or spread."""
-        if not self.config.looks:  # else the encoder has looked by it already
-            mixed, _ = self.assemble(features)
-            self.scale.data = mixed.square().mean(dim=(0, 1, 2)).sqrt().clamp(min=1e-3).reciprocal()
-            return
-        c = self.config
-        views = features.float().view(len(features), -1, c.side**2, sum(c.widths))[:, 1 + c.tiles**2 :].flatten(0, 1)
-        views = views[views.abs().amax((1, 2)) > 0]
-        self.again.fit_scale(self.again.pool(views, (self.whole1_weight, self.whole1_bias)))
+        """Set the input scale so that each channel of these features has unit root mean square."""
+        mixed, _ = self.assemble(features)
+        self.scale.data = mixed.square().mean(dim=(0, 1, 2)).sqrt().clamp(min=1e-3).reciprocal()
 
     def fit_gate(self, features: Tensor, counts: Tensor) -> float:
         """Let a slot speak from the heat on at which the number of open slots is most often `counts` [B].
@@ -246,24 +211,6 @@ class SlotConnector(nn.Module):
             right = (open_ == counts.clamp(max=self.config.slots)).float().mean(-1)
             self.gate[1] = thresholds[right.argmax()]
         return float(right.max())
-
-    def fit_blend(self, features: Tensor, targets: Targets) -> list[list[float]]:
-        """Let each look count as much as makes the right words of held-out objects likeliest; returns the shares."""
-        with torch.no_grad():
-            seen = shown_objects(self, features, targets)
-            right = torch.cat([seen.names[:, None], seen.kinds], dim=1)
-            truths = (right, seen.categories[:, None], seen.colours[:, None])
-            steps = [at / 4 for at in range(7)]
-            for row, (first, second, truth) in enumerate(zip(seen.first, seen.second, truths, strict=True)):
-                known = truth[:, 0] >= 0
-
-                def likely(share: tuple[float, float]) -> float:
-                    both = (share[0] * first + share[1] * second.log_softmax(-1)).log_softmax(-1)[known]  # noqa: B023
-                    said = both.gather(1, truth[known].clamp(min=0)).masked_fill(truth[known] < 0, -torch.inf)  # noqa: B023
-                    return float(said.logsumexp(-1).mean())
-
-                self.blend[row] = torch.tensor(max(((a, b) for a in steps for b in steps), key=likely))
-        return [[float(share) for share in row] for row in self.blend]
 
     def look(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Trunk features [B, G * G, hidden], heat logits [B, G, G] and pooled stage features [B, G * G, 320]."""
@@ -294,61 +241,22 @@ class SlotConnector(nn.Module):
         alone = torch.where(probability == highest, probability, torch.zeros_like(probability))
         return alone.flatten(1).topk(self.config.slots, dim=1)
 
-    def gaze(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the encoder should look again, from its first views' features.
-
-        Returns places [B, L, 3], (x, y, side) as LiteEncoder.look_at takes them, row by row of the grid, and whether a
-        look is worth while [B, L].
-        """
-        trunk, heat, _ = self.look(features)
-        scores, cells = self.peaks(heat)
-        cells, order = cells[:, : self.config.looks].sort(dim=1)
-        grid = self.config.grid
-        sides = self.size(_gather(trunk, cells)).softmax(-1) @ torch.tensor(SPANS, device=cells.device)
-        places = torch.stack([(cells % grid + 0.5) / grid, (cells // grid + 0.5) / grid, sides], dim=-1)
-        return places, scores.gather(1, order) > WORTH
-
-    def look_again(self, features: Tensor, cells: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """What the second looks at the slots' cells [B, S] show, and which slots had one.
-
-        Returns logits of names, categories and colours [B, L, ...] of the first L slots, and [B, L].
-        """
-        c = self.config
-        views = features.float().view(len(features), -1, c.side**2, sum(c.widths))[:, 1 + c.tiles**2 :]
-        rank = cells[:, : c.looks].argsort(1).argsort(1)  # looks come row by row of the grid
-        views = views.gather(1, rank[..., None, None].expand(-1, -1, *views.shape[2:]))  # [B, L, cells, D_enc]
-        shown = views.abs().amax((2, 3)) > 0
-        return self.again(self.again.pool(views, (self.whole1_weight, self.whole1_bias))), shown
-
-    def tell(self, features: Tensor) -> Told:
-        """What the slots hold before it is said."""
-        trunk, heat, stage = self.look(features)
-        scores, cells = self.peaks(heat)
-        here = _gather(trunk, cells)
-        first = (self.name_logits(here, _gather(stage, cells)), self.category(here), self.colour(here))
-        told = [logits.log_softmax(-1) for logits in first]
-        if looks := self.config.looks:
-            second, shown = self.look_again(features, cells)
-            for word, (logits, again, share) in enumerate(zip(told, second, self.blend, strict=True)):
-                both = share[0] * logits[:, :looks] + share[1] * again.log_softmax(-1)
-                both = torch.where(shown[..., None], both.log_softmax(-1), logits[:, :looks])
-                told[word] = torch.cat([both, logits[:, looks:]], dim=1)
-        return Told(scores, cells, here, *told)
-
     def forward(self, features: Tensor) -> Tensor:
-        told = self.tell(features)
-        here = told.here
-        likeliest = told.names.exp().amax(-1)  # [B, S]
-        names = (self.config.sharpness * told.names).softmax(-1)
-        rows, columns = self._places(told.cells)
-        open_ = torch.sigmoid(self.gate[0] * (told.scores - self.gate[1]))  # [B, S]
+        trunk, heat, stage = self.look(features)
+        scores, cells = self.peaks(heat)  # [B, S]
+        here = _gather(trunk, cells)  # [B, S, hidden]
+        logits = self.name_logits(here, _gather(stage, cells))
+        likeliest = logits.softmax(-1).amax(-1)  # [B, S]
+        names = (self.config.sharpness * logits).softmax(-1)
+        rows, columns = self._places(cells)
+        open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))  # [B, S]
         likely, classes = self._whole(features)  # [B, 5]
         sure = likely[:, 0]
         if self.training and self.config.hush:  # so that what reads the slots learns to read the whole picture's name
             left = (open_.sum(1) < 1.5) & (sure > SURE) & (torch.rand_like(sure) < self.config.hush)
             open_ = torch.where(left[:, None], 0.0, open_)
         called = torch.einsum("bsk,kwd->bswd", names, self.names_words)
-        category = told.categories.exp() @ self.categories_words[:, 0]  # [B, S, D_llm]
+        category = self.category(here).softmax(-1) @ self.categories_words[:, 0]  # [B, S, D_llm]
         share = likely / likely.sum(-1, keepdim=True)
         # What is not recognised by itself, as in photographs, is called what the whole picture is recognised as.
         known = _borrowed(sure, likeliest)[..., None]  # [B, S, 1]
@@ -361,7 +269,7 @@ class SlotConnector(nn.Module):
             [
                 self._number(self.kinship(here) @ open_[..., None]),
                 (self.size(here).softmax(-1) @ self.sizes_words)[:, :, None],
-                (told.colours.exp() @ self.colours_words)[:, :, None],
+                (self.colour(here).softmax(-1) @ self.colours_words)[:, :, None],
                 called,
                 category[:, :, None],
                 (rows @ self.rows_words)[:, :, None],
@@ -410,8 +318,10 @@ class SlotConnector(nn.Module):
         """What the connector says of one image before it becomes soft words: for people, traces and tests."""
         c = self.config
         with torch.no_grad():
-            told = self.tell(features[row : row + 1])
-            scores, cells, here, names = told.scores, told.cells, told.here, told.names.exp()[0]
+            trunk, heat, stage = self.look(features[row : row + 1])
+            scores, cells = self.peaks(heat)
+            here = _gather(trunk, cells)
+            names = self.name_logits(here, _gather(stage, cells)).softmax(-1)[0]
             open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))
             alike = (self.kinship(here) @ open_[..., None])[0, :, 0]
             rows, columns = (place[0].argmax(-1) for place in self._places(cells))
@@ -427,8 +337,8 @@ class SlotConnector(nn.Module):
                     "or": [c.names[int(name)] for name in names[s].topk(5).indices[1:]],
                     "p": round(called[s][1], 3),
                     "alike": round(float(alike[s]), 2),
-                    "colour": COLOURS[int(told.colours[0, s].argmax())],
-                    "category": c.categories[int(told.categories[0, s].argmax())],
+                    "colour": COLOURS[int(self.colour(here)[0, s].argmax())],
+                    "category": c.categories[int(self.category(here)[0, s].argmax())],
                     "size": SIZES[int(self.size(here)[0, s].argmax())],
                     "place": f"{ROWS[int(rows[s])]} {COLUMNS[int(columns[s])]}",
                 }
@@ -508,60 +418,7 @@ def warmup_loss(connector: SlotConnector, features: Tensor, targets: Targets) ->
         logits, truth = connector.name_logits(here, there)[known], targets.names[known]
         loss = loss + targets.weights["name"] * name_loss(logits, truth, targets.kinds[known])
         metrics["name"] = float((logits.argmax(-1) == truth).float().mean())
-    if connector.config.looks:
-        again, more = look_loss(connector, features, targets)
-        return loss + again, metrics | more
     return loss, metrics
-
-
-def look_loss(connector: SlotConnector, features: Tensor, targets: Targets) -> tuple[Tensor, dict[str, float]]:
-    """How badly second looks name what they show; a look is at the object that is at most a cell away."""
-    seen = shown_objects(connector, features, targets)
-    names, categories, colours = seen.second
-    known = seen.names >= 0
-    if not known.any():
-        return names.sum() * 0, {}
-    loss = targets.weights["name"] * name_loss(names[known], seen.names[known], seen.kinds[known])
-    for key, logits, truth in (("category", categories, seen.categories), ("colour", colours, seen.colours)):
-        if (truth >= 0).any():
-            loss = loss + targets.weights[key] * F.cross_entropy(logits[truth >= 0], truth[truth >= 0])
-    return loss, {"named again": float((names[known].argmax(-1) == seen.names[known]).float().mean())}
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Objects that were looked at twice, P of them, and what each look says of them."""
-
-    first: tuple[Tensor, ...]  # log-probabilities of names, categories, colours [P, ...]
-    second: tuple[Tensor, ...]  # logits of the same
-    names: Tensor  # [P], -1 where unknown; these too
-    kinds: Tensor  # [P, L]
-    categories: Tensor
-    colours: Tensor
-
-
-def shown_objects(connector: SlotConnector, features: Tensor, targets: Targets) -> Shown:
-    """The objects of a batch that second looks show."""
-    looks, grid = connector.config.looks, connector.config.grid
-    trunk, heat, stage = connector.look(features)
-    cells = connector.peaks(heat)[1][:, :looks]  # [B, L]
-    second, shown = connector.look_again(features, cells)
-    apart = torch.maximum(  # [B, L, O] cells between a look and an object
-        (cells[:, :, None] // grid - targets.cells[:, None] // grid).abs(),
-        (cells[:, :, None] % grid - targets.cells[:, None] % grid).abs(),
-    )
-    apart = apart.masked_fill(targets.cells[:, None] < 0, grid)
-    nearest, which = apart.min(-1)  # [B, L]
-    at = shown & (nearest <= 1)
-    here = _gather(trunk, cells)
-    first = (connector.name_logits(here, _gather(stage, cells)), connector.category(here), connector.colour(here))
-    rows = torch.arange(len(cells), device=cells.device)[:, None].expand_as(which)[at]
-    objects = which[at]
-    return Shown(
-        tuple(logits[at].log_softmax(-1) for logits in first),
-        tuple(logits[at] for logits in second),
-        *(getattr(targets, key)[rows, objects] for key in ("names", "kinds", "categories", "colours")),
-    )
 
 
 KIND_SHARE = 0.4  # of a name's probability that goes to the words above it

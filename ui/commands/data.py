@@ -50,33 +50,19 @@ def features(
     out: Annotated[Path, typer.Option("--out", help="Cache of encoder features, as `duet train --features` takes it.")],
     encoder: Annotated[str, typer.Option("--encoder", help="Which encoder sees them.")] = "efficientnet-lite0",
     tiles: Annotated[int, typer.Option("--tiles", min=0, help="Tiles along a picture's side.")] = 2,
-    connector: Annotated[
-        Path | None, typer.Option("--connector", help="A saved model: its encoder, and the second looks it takes.")
-    ] = None,
-    looks: Annotated[
-        int | None, typer.Option("--looks", min=0, help="How many second looks, where the model has none yet.")
-    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes of one thread each.")] = 1,
 ) -> None:
     """Compute the encoder's features of scenes beforehand, in several processes; training computes what is missing."""
-    import functools
-
-    from connector import encoders, recipe
     from connector.features import content_key, fill_in_parallel
-    from experts.config import load_settings
     from experts.errors import InputError
 
-    if connector is not None:
-        eyes: functools.partial = functools.partial(recipe.open_encoder, load_settings().llm, connector, looks)
-    else:
-        eyes = functools.partial(encoders.load, encoder, tiles)
     files = {}
     for folder in data:
         found = sorted((folder / "images").glob("*.png"))
         if not found:
             raise InputError(f"no images in '{folder.name}'; make them: duet data scenes --out DIR")
         files.update({content_key(file): file for file in found})
-    broken = fill_in_parallel(out, eyes, list(files.items()), workers, say=print)
+    broken = fill_in_parallel(out, (encoder, tiles, 0), list(files.items()), workers, say=print)
     for line in broken:
         print(f"broken image {line}")
     print(f"features of {len(files) - len(broken)} images in {out.name}")

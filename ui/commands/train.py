@@ -20,10 +20,6 @@ def train(
     ] = None,
     start: Annotated[Path | None, typer.Option("--start", help="A saved model to start from.")] = None,
     connector: Annotated[str, typer.Option("--connector", help="Kind of a fresh connector.")] = "slots",
-    looks: Annotated[
-        int | None,
-        typer.Option("--looks", min=0, help="slots: how many things are seen again, larger (default: as --start)."),
-    ] = None,
     llm: Annotated[str | None, typer.Option("--llm", help="The language model (default: the profile's).")] = None,
     features: Annotated[
         Path | None, typer.Option("--features", help="Cache of encoder features (default: beside --out).")
@@ -57,7 +53,7 @@ def train(
     config = stage_config(stage, **parse_settings(settings or []))
     torch.set_num_threads(threads or os.cpu_count() or 1)
     folders = data or []
-    model = recipe.open_model(llm or load_settings().llm, connector, folders, start, looks=looks)
+    model = recipe.open_model(llm or load_settings().llm, connector, folders, start)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
     mixture = recipe.Mixture(per_scene, captions, readings, dialogue)
     task = recipe.open_task(
