@@ -155,6 +155,7 @@ def test_rows_with_films_are_answered_on_both_routes(films: Path, store: VoteSto
             ("photo.png", SAYS, ""),
         ], route
         assert rows[0].correct is True
+        assert [row.tones for row in rows] == [pytest.approx(0.0, abs=0.1), 0.0]  # grey frames, a black picture
     assert [medium.kind for medium in watcher.asked] == ["video"]
     about = {battle.media[0]["kind"]: battle for battle, _ in store.all()}
     assert set(about) == {"image", "video"}

@@ -15,10 +15,9 @@ from agent.evaluation import parsers
 from agent.evaluation.batched import Asked, Batcher, ask_one
 from agent.evaluation.benchmarks import Benchmark
 from agent.fallback.asking import coverage, kind_of
-from agent.fallback.policy import failed_experts
-from experts.colours import tones
+from agent.fallback.policy import failed_experts, most_tones
 from experts.errors import InputError, UnknownNameError
-from experts.media import Image
+from experts.media import open_media
 
 if TYPE_CHECKING:
     from agent.agent import Agent
@@ -267,13 +266,13 @@ def _row(record: Record, asked: Asked) -> Row:
         coverage=_coverage(record, answer) if answer and asked.route != "connector" else "",
         failed=", ".join(failed_experts(trace)),
         consulted=any(step.kind == "fallback" for step in trace),
-        tones=_tones(asked.media["image"]) if asked.media.get("image") and not failed else None,
+        tones=None if failed else _tones(*(asked.media[kind] for kind in ("image", "video") if asked.media.get(kind))),
     )
 
 
 @functools.lru_cache(maxsize=256)
-def _tones(picture: Path) -> float:
-    return tones(Image.open(picture).pixels)
+def _tones(*files: Path) -> float | None:
+    return most_tones([open_media(file) for file in files])
 
 
 def _coverage(record: Record, answer: Answer) -> str:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
-
-import numpy as np
 
 from agent.answer import Answer, Question, Step
 from agent.fallback.asking import PLACED, coverage, kind_of
 from experts.colours import tones
-from experts.media import Image, Video
+from experts.media import Image, Media, Video
 
 STAY, CONSULT, HAND_OVER = "stay", "consult", "hand over"
 LEAST_CONFIDENCE = 0.35  # of an answer from findings, below which `Plain` asks the connector
@@ -118,17 +116,15 @@ def case_of(question: Question, answer: Answer) -> Case:
         failed_experts(answer.trace),
         answer.error,
         any(step.kind == "stop" for step in answer.trace),
-        max(map(tones, _pictures(question)), default=None),
+        most_tones(question.media),
     )
 
 
-def _pictures(question: Question) -> Iterator[np.ndarray]:
-    """The pixels of each image, and of each video's first frame."""
-    for medium in question.media:
-        if isinstance(medium, Image):
-            yield medium.pixels
-        elif isinstance(medium, Video):
-            yield from (frame.pixels for frame in medium.frames[:1])
+def most_tones(media: Iterable[Media]) -> float | None:
+    """The tones of the most richly toned picture: of images, and of each video's first frame; None without any."""
+    pictures = [medium for medium in media if isinstance(medium, Image)]
+    pictures += [frame for medium in media if isinstance(medium, Video) for frame in medium.frames[:1]]
+    return max((tones(picture.pixels) for picture in pictures), default=None)
 
 
 def confidence_of(answer: Answer) -> float | None:
