@@ -334,6 +334,17 @@ def test_dpo_starts_at_log2_against_where_instruct_ended_and_then_prefers_the_ch
     assert run.progress.loss < 0.5 and run.progress.metrics["accuracy"] == 1.0
 
 
+def test_rpo_alpha_adds_the_mean_loss_of_the_chosen_answers_tokens(tmp_path: Path) -> None:
+    model = tiny.model()
+    sums = []
+    for stage, values in (("dpo", {}), ("dpo", {"rpo_alpha": 2.0}), ("instruct", {"mean": "answer"})):
+        task = task_of(tmp_path, model, config_of(stage, **values))
+        task.prepare(model, tmp_path, quiet)
+        with torch.no_grad():
+            sums.append(float(task.loss(model, task.collate([0, 1, 3]))[0]))
+    assert sums[1] - sums[0] == pytest.approx(2 * sums[2], rel=1e-4)
+
+
 def test_a_run_can_start_from_a_saved_model_as_from_its_checkpoint(tmp_path: Path) -> None:
     done, _ = go(tmp_path, "instruct", run="instruct", lr_lora=1e-2)
     config = config_of("instruct")
