@@ -333,7 +333,12 @@ def test_shipped_policy_was_calibrated_with_the_shipped_connector() -> None:
         digest.update(value.float().numpy().tobytes())
     about = load(SHIPPED).about
     assert {told["connector"] for told in about["models"]} == {digest.hexdigest()[:16]}
-    assert about["n"] >= 200 and about["cross_validated"]["asked_where_experts_are_right"] < 0.5
+    assert about["n"] >= 200
+    # The bound of one half is for a mix with recordings, of which the connector is never asked; the validation split
+    # has none. In `mixed` there is one for ten other questions, and the experts answer nine tenths of them.
+    measured = about["cross_validated"]
+    right = measured["accuracy"]["always experts"]
+    assert measured["asked_where_experts_are_right"] * right / (right + 0.1 * 0.9) < 0.5
 
 
 # -- what it is measured on -------------------------------------------------------------------------------------------
