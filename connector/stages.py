@@ -162,17 +162,8 @@ def check(config: StageConfig) -> list[str]:
     positive = ("batch", "max_tokens", "questions", "lora_rank", "lora_alpha", "save_every", "keep", "log_s", "beta")
     rates = ("lr_connector", "lr_lora", "lr_llm")
     at_least_0 = (
-        "steps",
-        "epochs",
-        "minutes",
-        "tokens",
-        "weight_decay",
-        "clip",
-        "seed",
-        "held_out_every",
-        "noise",
-        "rpo_alpha",
-    )
+        "steps", "epochs", "minutes", "tokens", "weight_decay", "clip", "seed", "held_out_every", "noise", "rpo_alpha",
+    )  # fmt: skip
     shares = {
         "ramp": 1.0,
         "lr_floor": 1.0,
