@@ -8,7 +8,8 @@
 - words: questions answered by fixed rules from what the connector says (benchmarks.words): the target of `warmup`;
 - caption: negative log-likelihood of the true captions, nats a token, in Table III's template: that of `pretrain`;
 - answers: questions answered rightly by the whole model, as many of each kind as there are: that of `instruct`;
-- CHAIR_i, CHAIR_s: things named in its own captions that are not there, captions with such a thing: that of `dpo`;
+- CHAIR_i, CHAIR_s: things named in its own captions that are not there, captions with such a thing: that of `dpo`
+  (a thing is whatever the scenes or the connector have a name for);
 - named: how many of the things that are there its captions name.
 """
 
@@ -81,7 +82,7 @@ def measure(model: Any, folder: Path, features: Path, limit: int) -> dict[str, f
     found = metrics.hallucination(
         answers(model, cache, keys, captions, CAPTION_TOKENS),
         [by_image[str(record.image)] for record in captions],
-        metrics.object_words(by_image.values()),
+        metrics.object_words(by_image.values(), model.connector.config.names),
     )
     said = answers(model, cache, keys, asked, ANSWER_TOKENS)
     seen = {scene.image: cache.get([keys[scene.image]]) for scene in scenes}

@@ -149,6 +149,12 @@ def kinds_of(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(kind for kind in found if kind != name))
 
 
+def class_names() -> frozenset[str]:
+    """Every name there is here: ImageNet's classes, and the everyday words and synonyms above."""
+    members = (name for group in COCO_KINDS.values() for name in group)
+    return frozenset((*_imagenet(), *IMAGENET_KINDS, *COCO_KINDS, *members, *SYNONYMS))
+
+
 @functools.lru_cache(maxsize=1)
 def _imagenet() -> dict[str, int]:
     from torchvision.models._meta import _IMAGENET_CATEGORIES

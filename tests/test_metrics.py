@@ -122,6 +122,13 @@ def test_hallucination_shares_by_hand() -> None:
     assert (found.recall.hits, found.recall.n) == (2, 4)
 
 
+def test_what_the_writer_may_say_is_looked_for_too() -> None:
+    words = metrics.object_words([SCENE, OTHER], ["Skunks", "object"])
+    assert words == WORDS | {"skunk"}
+    assert metrics.hallucination(["a skunk and an object"], [SCENE], words).instances.hits == 1
+    assert metrics.hallucination(["a skunk and an object"], [SCENE], WORDS).instances.n == 0
+
+
 def test_a_kind_of_the_thing_is_no_hallucination() -> None:
     words = WORDS | {"dog"}
     assert metrics.hallucination(["a dog"], [SCENE], words).instances.hits == 0

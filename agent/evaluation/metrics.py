@@ -111,12 +111,13 @@ def is_repetitive(text: str) -> bool:
 # -- objects in captions --------------------------------------------------------------------------------------------
 
 
-def object_words(scenes: Iterable[Scene]) -> frozenset[str]:
-    """The vocabulary objects are looked for with: every right name of every thing, in the singular."""
-    names = {
-        singular_phrase(name) for scene in scenes for thing in scene.things for name in thing.names if not thing.text
-    }
-    return frozenset(names - BLAND - {""})
+def object_words(scenes: Iterable[Scene], others: Iterable[str] = ()) -> frozenset[str]:
+    """The vocabulary objects are looked for with, in the singular: every right name of every thing, and `others`.
+
+    What is in no vocabulary is not seen: `others` should hold whatever the writer of the captions may say.
+    """
+    right = (name for scene in scenes for thing in scene.things if not thing.text for name in thing.names)
+    return frozenset({singular_phrase(name) for name in (*right, *others)} - BLAND - {""})
 
 
 def named_objects(caption: str, vocabulary: frozenset[str]) -> list[str]:

@@ -12,7 +12,7 @@ from agent.evaluation.benchmarks import Benchmark
 from agent.evaluation.naming import is_right_category, singular_phrase
 from agent.evaluation.parsers import MIMICS, UNPARSED
 from agent.evaluation.run import Row
-from experts.kinds import matches
+from experts.kinds import class_names, matches
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,9 +56,8 @@ def _route(rows: Sequence[Row], benchmark: Benchmark) -> dict[str, Any]:
     captions = [row for row in rows if row.kind == "caption" and not row.error and row.medium in benchmark.scenes]
     if captions:
         scenes = [benchmark.scenes[row.medium] for row in captions]
-        found = metrics.hallucination(
-            [row.answer for row in captions], scenes, metrics.object_words(benchmark.scenes.values())
-        )
+        words = metrics.object_words(benchmark.scenes.values(), class_names())
+        found = metrics.hallucination([row.answer for row in captions], scenes, words)
         values["hallucination"] = {key: _numbers(value) for key, value in asdict(found).items()}
     return values
 

@@ -25,12 +25,10 @@ def describe(things: Sequence[Thing], rng: np.random.Generator) -> str:
     """
     if not things:
         return "The image shows nothing."
-    groups: dict[tuple[str, str], list[Thing]] = {}
-    for thing in things:
-        groups.setdefault((thing.name, thing.colour), []).append(thing)
-    parts = [_group(group) for group in groups.values()]
+    groups = alike(things)
+    parts = [phrase(group) for group in groups]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    several = len(next(iter(groups.values()))) > 1 or is_plural(things[0].name)
+    several = len(groups[0]) > 1 or is_plural(things[0].name)
     opening = OPENINGS[int(rng.integers(4 if len(things) == 1 and not several else 3))]
     return opening.format(verb="are" if several else "is", listed=listed)
 
@@ -40,14 +38,23 @@ def coloured(thing: Thing) -> str:
     return f"{thing.colour} {thing.name}" if thing.colour and thing.colour not in thing.name.split() else thing.name
 
 
-def _group(group: Sequence[Thing]) -> str:
+def alike(things: Sequence[Thing]) -> list[list[Thing]]:
+    """Things of one name and colour together, in order."""
+    groups: dict[tuple[str, str], list[Thing]] = {}
+    for thing in things:
+        groups.setdefault((thing.name, thing.colour), []).append(thing)
+    return list(groups.values())
+
+
+def phrase(group: Sequence[Thing]) -> str:
+    """What a caption says of things that are alike: how many there are, of a single one where it is."""
     thing = group[0]
     if len(group) > 1:
         of = "pieces of " if is_mass(thing.name) else "sets of " if is_plural(thing.name) else ""
         return f"{NUMBERS[len(group)]} {of}{coloured(thing) if of else many(coloured(thing))}"
     said = f' that says "{thing.text}"' if thing.text else ""
-    phrase = coloured(thing) if is_mass(thing.name) else with_article(coloured(thing))
-    return f"{phrase}{said} {'in' if thing.position == 'center' else 'at'} the {thing.position}"
+    one = coloured(thing) if is_mass(thing.name) else with_article(coloured(thing))
+    return f"{one}{said} {'in' if thing.position == 'center' else 'at'} the {thing.position}"
 
 
 def falsify(
@@ -61,9 +68,9 @@ def falsify(
     thing = things[index]
     name, category = missing
     invented = replace(thing, name=name, category=category, accept=(), colour="", shape="", text="")
-    alike = [t for t in things if (t.name, t.colour) == (thing.name, thing.colour)]
+    same = [t for t in things if (t.name, t.colour) == (thing.name, thing.colour)]
     ways: dict[str, tuple[Thing, ...]] = {"object": (*things, invented)}
-    if len(alike) == 1:
+    if len(same) == 1:
         ways["swap"] = (*things[:index], invented, *things[index + 1 :])
         ways["place"] = (*things[:index], replace(thing, box=_elsewhere(thing, rng)), *things[index + 1 :])
         if thing.colour and thing.colour not in thing.name.split():
@@ -71,7 +78,7 @@ def falsify(
             recoloured = replace(thing, colour=other[int(rng.integers(len(other)))])
             ways["colour"] = (*things[:index], recoloured, *things[index + 1 :])
     else:
-        fewer = len(alike) > 2 and rng.random() < 0.5
+        fewer = len(same) > 2 and rng.random() < 0.5
         ways["count"] = tuple(t for t in things if t is not thing) if fewer else (*things, thing)
     way = sorted(ways)[int(rng.integers(len(ways)))]
     return way, ways[way]

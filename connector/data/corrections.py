@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from connector.data.captions import NUMBERS
-from connector.data.phrases import many, with_article
+from connector.data.captions import NUMBERS, alike, phrase
+from connector.data.phrases import many
 from connector.data.records import Record
 from connector.data.scenes import Scene, Thing
 
@@ -22,9 +23,7 @@ UNSURE = {
 }  # fmt: skip
 # A caption as connector.data.captions writes them, which the model learned from, and one of the things it lists.
 CAPTION = re.compile(r"(?P<opening>There (?:is|are)|The image shows|A picture of|This is) (?P<listed>.+)\.")
-PART = re.compile(
-    rf"(?:(?P<number>an?|{'|'.join(NUMBERS[2:])}) )?(?P<name>.+?)(?: (?P<at>(?:at|in) the (?P<where>[a-z ]+)))?"
-)
+PART = re.compile(rf"(?:(?P<number>an?|{'|'.join(NUMBERS[2:])}) )?(?P<name>.+?)(?: (?:at|in) the (?P<where>[a-z ]+))?")
 
 
 def is_named(thing: Thing, caption: str) -> bool:
@@ -62,21 +61,20 @@ def _corrected(part: str, scene: Scene, unnamed: list[Thing]) -> str:
     found = PART.fullmatch(part)
     if found is None or "that says" in part or any(_is_right(thing, part) for thing in scene.things):
         return part
-    several = found["number"] in NUMBERS
-    for thing in unnamed:
-        alike = [other for other in unnamed if (other.category, other.colour) == (thing.category, thing.colour)]
-        if several == (len(alike) > 1) and (several or thing.position == found["where"]):
-            break
+    meant = _meant(found, unnamed)
+    for thing in meant:
+        unnamed.remove(thing)
+    return phrase([replace(thing, name=UNSURE.get(thing.category, thing.category)) for thing in meant]) if meant else ""
+
+
+def _meant(part: re.Match[str], unnamed: Sequence[Thing]) -> list[Thing]:
+    """What a part of a caption stands for: "four red switches" for several things alike, else a thing at its place."""
+    if part["number"] in NUMBERS:
+        meant = [group for group in alike(unnamed) if len(group) > 1]
     else:
-        return ""
-    for other in alike if several else [thing]:
-        unnamed.remove(other)
-    name = UNSURE.get(thing.category, thing.category)
-    if thing.colour:
-        name = f"{thing.colour} {name}"
-    if several:
-        return f"{NUMBERS[len(alike)]} {many(name)}"
-    return f"{with_article(name)} {found['at']}"
+        meant = [[thing] for thing in unnamed if thing.position == part["where"]]
+    words = part["name"].split()
+    return max(meant, key=lambda group: group[0].colour in words, default=[])
 
 
 def _is_right(thing: Thing, part: str) -> bool:
