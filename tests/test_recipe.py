@@ -161,3 +161,19 @@ def test_a_correction_changes_what_is_wrong_and_nothing_else() -> None:
     several = Scene("validation-0-000008", "images/8.png", "several", "plain", owls)
     pair = correct(several, "Describe the image.", "There are three brown dogs.")
     assert pair is not None and pair.answer == "There are three brown animals."
+    at_its_place = correct(several, "Describe the image.", "There is a green cat at the top left and two toads.")
+    assert at_its_place is not None
+    assert at_its_place.answer == "There is a brown animal at the top left and two brown animals."
+
+
+def test_a_right_caption_is_preferred_to_itself_said_less_boldly() -> None:
+    from connector.data.corrections import correct
+    from connector.data.scenes import Scene, Thing
+
+    badger = Thing("badger", "animal", ("mammal", "animal"), "gray", "", (0, 0, 60, 60))
+    drums = tuple(Thing("drum", "instrument", (), "red", "", (220, y, 310, y + 60)) for y in (0, 100))
+    scene = Scene("validation-0-000007", "images/7.png", "several", "plain", (badger, *drums))
+    said = "There are two red drums and a white badger at the top left."  # what colour it calls it is left alone
+    pair = correct(scene, "Describe the image.", said)
+    assert pair is not None and pair.answer == said
+    assert pair.rejected == "There are two red musical instruments and a white animal at the top left."

@@ -15,6 +15,7 @@ from connector.data.captions import NUMBERS, alike, phrase
 from connector.data.phrases import many
 from connector.data.records import Record
 from connector.data.scenes import Scene, Thing
+from experts.colours import COLOURS
 
 # What a thing of a category is called where its name is not clear.
 UNSURE = {
@@ -34,26 +35,35 @@ def is_named(thing: Thing, caption: str) -> bool:
 
 
 def correct(scene: Scene, question: str, said: str) -> Record | None:
-    """The pair for one caption; None where nothing in it is wrong, where it is not of the captions' form, or where
-    nothing is left of it.
+    """The pair for one caption; None where it is not of the captions' form, or where nothing would be left of it.
 
     Only what is wrong is changed, so that the pair prefers nothing else: what stands for a thing that has no right name
-    in the caption is called by the thing's category, and what stands for nothing is left out.
+    in the caption is called by the thing's category, and what stands for nothing is left out. A caption with nothing
+    wrong is preferred to itself with a category for every name, or a model would learn to name nothing.
     """
     found = CAPTION.fullmatch(said.strip())
     if found is None:
         return None
-    unnamed = [thing for thing in scene.things if not thing.text and not is_named(thing, said)]
     before = re.split(r", | and ", found["listed"])
-    parts = [_corrected(part, scene, unnamed) for part in before]
-    kept = [part for part in parts if part]
-    if not kept or parts == before:
+    things = [thing for thing in scene.things if not thing.text]
+    unnamed = [thing for thing in things if not is_named(thing, said)]
+    after = [_corrected(part, scene, unnamed) for part in before]
+    right = after == before
+    if right:
+        after = [_vaguer(part, things) for part in before]
+    if not any(after) or after == before:
         return None
-    opening = found["opening"]
-    if opening.startswith("There") and kept[0] != before[0]:
+    other = _caption(found["opening"], after, keep=after[0] == before[0])
+    better, worse = (said, other) if right else (other, said)
+    return Record(f"{scene.id}-own", question, better, "caption", scene.image, rejected=worse)
+
+
+def _caption(opening: str, parts: Sequence[str], *, keep: bool) -> str:
+    """A caption that lists the parts with something in them; `keep` holds on to its verb."""
+    kept = [part for part in parts if part]
+    if opening.startswith("There") and not keep:
         opening = "There are" if kept[0].split()[0] in NUMBERS else "There is"
-    better = f"{opening} {', '.join(kept[:-1])} and {kept[-1]}." if len(kept) > 1 else f"{opening} {kept[0]}."
-    return Record(f"{scene.id}-own", question, better, "caption", scene.image, rejected=said)
+    return f"{opening} {', '.join(kept[:-1])} and {kept[-1]}." if len(kept) > 1 else f"{opening} {kept[0]}."
 
 
 def _corrected(part: str, scene: Scene, unnamed: list[Thing]) -> str:
@@ -64,7 +74,22 @@ def _corrected(part: str, scene: Scene, unnamed: list[Thing]) -> str:
     meant = _meant(found, unnamed)
     for thing in meant:
         unnamed.remove(thing)
-    return phrase([replace(thing, name=UNSURE.get(thing.category, thing.category)) for thing in meant]) if meant else ""
+    return _by_kind(meant)
+
+
+def _vaguer(part: str, things: Sequence[Thing]) -> str:
+    """A rightly named thing of a caption, called by its category; nothing else of it is changed."""
+    found = PART.fullmatch(part)
+    meant = _meant(found, [thing for thing in things if is_named(thing, part)]) if found else []
+    if not found or (found["number"] in NUMBERS and found["number"] != NUMBERS[len(meant)]):
+        return part
+    colour = next((word for word in found["name"].split() if word in COLOURS), "")
+    return _by_kind([replace(thing, colour=colour) for thing in meant]) or part
+
+
+def _by_kind(meant: Sequence[Thing]) -> str:
+    kinds = [replace(thing, name=UNSURE.get(thing.category, thing.category)) for thing in meant]
+    return phrase(kinds) if kinds else ""
 
 
 def _meant(part: re.Match[str], unnamed: Sequence[Thing]) -> list[Thing]:
