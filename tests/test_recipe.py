@@ -130,7 +130,7 @@ def test_the_card_says_what_a_run_was(scenes: Path, tmp_path: Path) -> None:
 
 
 def test_a_correction_changes_what_is_wrong_and_nothing_else() -> None:
-    from connector.data.corrections import correct
+    from connector.data.corrections import correct_caption as correct
     from connector.data.scenes import Scene, Thing
 
     badger = Thing("badger", "animal", ("mammal", "animal"), "", "", (0, 0, 60, 60))
@@ -161,13 +161,15 @@ def test_a_correction_changes_what_is_wrong_and_nothing_else() -> None:
     several = Scene("validation-0-000008", "images/8.png", "several", "plain", owls)
     pair = correct(several, "Describe the image.", "There are three brown dogs.")
     assert pair is not None and pair.answer == "There are three brown animals."
-    at_its_place = correct(several, "Describe the image.", "There is a green cat at the top left and two toads.")
+    at_its_place = correct_caption(
+        several, "Describe the image.", "There is a green cat at the top left and two toads."
+    )
     assert at_its_place is not None
     assert at_its_place.answer == "There is a brown animal at the top left and two brown animals."
 
 
 def test_a_right_caption_is_preferred_to_itself_said_less_boldly() -> None:
-    from connector.data.corrections import correct
+    from connector.data.corrections import correct_caption as correct
     from connector.data.scenes import Scene, Thing
 
     badger = Thing("badger", "animal", ("mammal", "animal"), "gray", "", (0, 0, 60, 60))
@@ -177,3 +179,16 @@ def test_a_right_caption_is_preferred_to_itself_said_less_boldly() -> None:
     pair = correct(scene, "Describe the image.", said)
     assert pair is not None and pair.answer == said
     assert pair.rejected == "There are two red musical instruments and a white animal at the top left."
+
+
+def test_a_wrong_name_is_corrected_to_its_kind_and_a_right_one_preferred_to_it() -> None:
+    from connector.data.corrections import correct_name
+
+    asked = Record("v-0", "Name the object.", "badger", "name", "i", accept=("mammal", "animal"), category="animal")
+    shape = Record("v-1", "Name the object.", "star", "name", "i", category="shape")
+    said = {(asked, "badger."): ("badger", "animal"), (asked, "kettle"): ("animal", "kettle")}
+    said |= {(asked, "a mammal"): ("a mammal", "animal"), (shape, "circle"): ("star", "circle")}
+    for (record, text), (better, worse) in said.items():
+        pair = correct_name(record, text)
+        assert pair is not None and (pair.answer, pair.rejected) == (better, worse)
+    assert correct_name(asked, "animal") is correct_name(asked, " ") is None

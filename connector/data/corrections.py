@@ -1,14 +1,15 @@
-"""Preference pairs from a model's own captions: what it named wrongly, said less boldly, against what it said.
+"""Preference pairs from a model's own answers: what it named wrongly, said less boldly, against what it said.
 
 RLHF-V (Yu et al. 2023, arXiv 2312.00849) has people correct the wrong segments of a model's own answers. Here the truth
-about a scene is known, so the correction is made by rule: a thing that the caption does not name rightly is called by
-its category ("an animal at the left"), which the picture still shows even where the name does not come through.
+about a scene is known, so the correction is made by rule: a thing that is not named rightly is called by its category
+("an animal at the left"), which the picture still shows even where the name does not come through. What is named
+rightly is preferred to its category, or a model would learn to name nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from connector.data.captions import NUMBERS, alike, phrase
@@ -29,17 +30,20 @@ PART = re.compile(rf"(?:(?P<number>an?|{'|'.join(NUMBERS[2:])}) )?(?P<name>.+?)(
 
 def is_named(thing: Thing, caption: str) -> bool:
     """Whether a caption calls `thing` by one of its right names, singular or plural; its category is none of them."""
-    names = {name for name in thing.names if name != thing.category}
+    return _says(caption, {name for name in thing.names if name != thing.category})
+
+
+def _says(text: str, names: Iterable[str]) -> bool:
     forms = {form for name in names for form in (name, many(name))}
-    return any(re.search(rf"\b{re.escape(form)}\b", caption.lower()) for form in forms)
+    return any(re.search(rf"\b{re.escape(form)}\b", text.lower()) for form in forms)
 
 
-def correct(scene: Scene, question: str, said: str) -> Record | None:
+def correct_caption(scene: Scene, question: str, said: str) -> Record | None:
     """The pair for one caption; None where it is not of the captions' form, or where nothing would be left of it.
 
     Only what is wrong is changed, so that the pair prefers nothing else: what stands for a thing that has no right name
     in the caption is called by the thing's category, and what stands for nothing is left out. A caption with nothing
-    wrong is preferred to itself with a category for every name, or a model would learn to name nothing.
+    wrong is preferred to itself with a category for every name.
     """
     found = CAPTION.fullmatch(said.strip())
     if found is None:
@@ -74,7 +78,7 @@ def _corrected(part: str, scene: Scene, unnamed: list[Thing]) -> str:
     meant = _meant(found, unnamed)
     for thing in meant:
         unnamed.remove(thing)
-    return _by_kind(meant)
+    return phrase([thing if thing.shape else _by_kind(thing) for thing in meant]) if meant else ""
 
 
 def _vaguer(part: str, things: Sequence[Thing]) -> str:
@@ -84,12 +88,11 @@ def _vaguer(part: str, things: Sequence[Thing]) -> str:
     if not found or (found["number"] in NUMBERS and found["number"] != NUMBERS[len(meant)]):
         return part
     colour = next((word for word in found["name"].split() if word in COLOURS), "")
-    return _by_kind([replace(thing, colour=colour) for thing in meant]) or part
+    return phrase([replace(_by_kind(thing), colour=colour) for thing in meant]) if meant else part
 
 
-def _by_kind(meant: Sequence[Thing]) -> str:
-    kinds = [replace(thing, name=UNSURE.get(thing.category, thing.category)) for thing in meant]
-    return phrase(kinds) if kinds else ""
+def _by_kind(thing: Thing) -> Thing:
+    return replace(thing, name=_kind(thing.category))
 
 
 def _meant(part: re.Match[str], unnamed: Sequence[Thing]) -> list[Thing]:
@@ -103,14 +106,33 @@ def _meant(part: re.Match[str], unnamed: Sequence[Thing]) -> list[Thing]:
 
 
 def _is_right(thing: Thing, part: str) -> bool:
-    return is_named(thing, part) or bool(
-        re.search(
-            rf"\b(?:{re.escape(thing.category)}|{re.escape(UNSURE.get(thing.category, thing.category))})s?\b", part
-        )
+    return is_named(thing, part) or _says(part, {thing.category, _kind(thing.category)})
+
+
+def _kind(category: str) -> str:
+    return UNSURE.get(category, category)
+
+
+def correct_name(asked: Record, said: str) -> Record | None:
+    """The pair for the answer to a question for a name; None where the category was said, which is not wrong.
+
+    A shape that is named wrongly is named rightly instead: shapes are always seen.
+    """
+    said, kind = said.strip().rstrip("."), _kind(asked.category)
+    if not said or said == kind:
+        return None
+    right = _says(said, {asked.answer, *asked.accept} - {asked.category, kind})
+    better, worse = (said, kind) if right else (asked.answer if asked.category == "shape" else kind, said)
+    return Record(f"{asked.id}-own", asked.question, better, "name", asked.image, rejected=worse)
+
+
+def corrections(scenes: Iterable[Scene], asked: Sequence[Record], said: Sequence[str]) -> list[Record]:
+    """The pairs of all answers `said` to the questions `asked` about `scenes`: for captions, and for names."""
+    by_image = {scene.image: scene for scene in scenes}
+    pairs = (
+        correct_caption(by_image[str(record.image)], record.question, text)
+        if record.kind == "caption"
+        else correct_name(record, text)
+        for record, text in zip(asked, said, strict=True)
     )
-
-
-def corrections(scenes: Sequence[Scene], captions: Sequence[Record], said: Sequence[str]) -> list[Record]:
-    """The pairs of all scenes: `captions` holds the question each caption in `said` answers."""
-    rows = zip(scenes, captions, said, strict=True)
-    return [pair for scene, asked, text in rows if (pair := correct(scene, asked.question, text)) is not None]
+    return [pair for pair in pairs if pair is not None]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from connector.features import FeatureCache
 
 
-CAPTIONED = 64  # scenes described at once
+ANSWERED = 64  # questions answered at once
 CAPTION_TOKENS = 64  # of a caption, at most
 
 
@@ -81,21 +81,22 @@ def write_corrections(
     *,
     say: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Have `model` caption the first `n` scenes that hold more than shapes, and write corrections.jsonl beside them.
+    """Ask `model` about the first `n` scenes that hold more than shapes, and write corrections.jsonl beside them.
 
-    Returns how many pairs there are.
+    A caption and a name are asked of each. Returns how many pairs there are.
     """
     from connector.features import content_key
 
-    captions = {record.image: record for record in read_records(scenes / "captions.jsonl")}
     chosen = [s for s in load_scenes(scenes) if any(not thing.shape and not thing.text for thing in s.things)][:n]
-    keys = [content_key(scenes / scene.image) for scene in chosen]
-    cache.fill(zip(keys, (scenes / scene.image for scene in chosen), strict=True), model.encoder, say=say)
-    asked = [captions[scene.image] for scene in chosen]
+    keys = {scene.image: content_key(scenes / scene.image) for scene in chosen}
+    cache.fill(((key, scenes / image) for image, key in keys.items()), model.encoder, say=say)
+    questions = (record for record in read_records(scenes / "questions.jsonl") if record.kind == "name")
+    captions = read_records(scenes / "captions.jsonl")
+    asked = [r for of in (captions, questions) for r in {r.image: r for r in of if r.image in keys}.values()]
     said: list[str] = []
-    prompts = ((record.question, cache.get([key])) for record, key in zip(asked, keys, strict=True))
-    for text in model.answers(prompts, CAPTION_TOKENS, CAPTIONED):
+    prompts = ((record.question, cache.get([keys[str(record.image)]])) for record in asked)
+    for text in model.answers(prompts, CAPTION_TOKENS, ANSWERED):
         said.append(text)
-        if len(said) % CAPTIONED == 0 or len(said) == len(chosen):
-            say(f"{len(said)} of {len(chosen)} scenes described")
+        if len(said) % ANSWERED == 0 or len(said) == len(asked):
+            say(f"{len(said)} of {len(asked)} questions answered")
     return write_records(scenes / "corrections.jsonl", corrections(chosen, asked, said))
