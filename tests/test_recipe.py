@@ -161,9 +161,7 @@ def test_a_correction_changes_what_is_wrong_and_nothing_else() -> None:
     several = Scene("validation-0-000008", "images/8.png", "several", "plain", owls)
     pair = correct(several, "Describe the image.", "There are three brown dogs.")
     assert pair is not None and pair.answer == "There are three brown animals."
-    at_its_place = correct_caption(
-        several, "Describe the image.", "There is a green cat at the top left and two toads."
-    )
+    at_its_place = correct(several, "Describe the image.", "There is a green cat at the top left and two toads.")
     assert at_its_place is not None
     assert at_its_place.answer == "There is a brown animal at the top left and two brown animals."
 
