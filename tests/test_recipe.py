@@ -183,10 +183,16 @@ def test_a_wrong_name_is_corrected_to_its_kind_and_a_right_one_preferred_to_it()
     from connector.data.corrections import correct_name
 
     asked = Record("v-0", "Name the object.", "badger", "name", "i", accept=("mammal", "animal"), category="animal")
-    shape = Record("v-1", "Name the object.", "star", "name", "i", category="shape")
-    said = {(asked, "badger."): ("badger", "animal"), (asked, "kettle"): ("animal", "kettle")}
-    said |= {(asked, "a mammal"): ("a mammal", "animal"), (shape, "circle"): ("star", "circle")}
-    for (record, text), (better, worse) in said.items():
-        pair = correct_name(record, text)
-        assert pair is not None and (pair.answer, pair.rejected) == (better, worse)
-    assert correct_name(asked, "animal") is correct_name(asked, " ") is None
+    shape = Record("v-1", "What is at the left?", "star", "name", "i", category="shape")
+
+    def pairs(record: Record, said: str) -> list[tuple[str, str, str | None]]:
+        return [(pair.question, pair.answer, pair.rejected) for pair in correct_name(record, said)]
+
+    assert pairs(asked, "kettle") == [("Name the object.", "animal", "kettle")]
+    assert pairs(shape, "circle") == [("What is at the left?", "star", "circle")]  # shapes are always seen
+    assert pairs(asked, "a mammal.") == [
+        ("Name the object.", "a mammal", "animal"),
+        ("Name the animal.", "a mammal", "animal"),  # there the kind would be no answer
+    ]
+    assert pairs(shape, "star")[1] == ("Which shape is at the left?", "star", "shape")
+    assert pairs(asked, "animal") == pairs(asked, " ") == []

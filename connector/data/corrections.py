@@ -92,7 +92,7 @@ def _vaguer(part: str, things: Sequence[Thing]) -> str:
 
 
 def _by_kind(thing: Thing) -> Thing:
-    return replace(thing, name=_kind(thing.category))
+    return replace(thing, name=UNSURE.get(thing.category, thing.category))
 
 
 def _meant(part: re.Match[str], unnamed: Sequence[Thing]) -> list[Thing]:
@@ -106,33 +106,42 @@ def _meant(part: re.Match[str], unnamed: Sequence[Thing]) -> list[Thing]:
 
 
 def _is_right(thing: Thing, part: str) -> bool:
-    return is_named(thing, part) or _says(part, {thing.category, _kind(thing.category)})
+    return is_named(thing, part) or _says(part, {thing.category, UNSURE.get(thing.category, thing.category)})
 
 
-def _kind(category: str) -> str:
-    return UNSURE.get(category, category)
+def correct_name(asked: Record, said: str) -> list[Record]:
+    """The pairs for the answer to a question for a name; none where the category was said, which is not wrong.
 
-
-def correct_name(asked: Record, said: str) -> Record | None:
-    """The pair for the answer to a question for a name; None where the category was said, which is not wrong.
-
-    A shape that is named wrongly is named rightly instead: shapes are always seen.
+    A shape that is named wrongly is named rightly instead: shapes are always seen. A right name is also preferred where
+    the question tells the category ("Which animal is this?"), which is then no answer.
     """
-    said, kind = said.strip().rstrip("."), _kind(asked.category)
+    said, kind = said.strip().rstrip("."), UNSURE.get(asked.category, asked.category)
     if not said or said == kind:
-        return None
-    right = _says(said, {asked.answer, *asked.accept} - {asked.category, kind})
-    better, worse = (said, kind) if right else (asked.answer if asked.category == "shape" else kind, said)
-    return Record(f"{asked.id}-own", asked.question, better, "name", asked.image, rejected=worse)
+        return []
+    if not _says(said, {asked.answer, *asked.accept} - {asked.category, kind}):
+        better = asked.answer if asked.category == "shape" else kind
+        return [Record(f"{asked.id}-own", asked.question, better, "name", asked.image, rejected=said)]
+    questions = dict.fromkeys((asked.question, _narrowed(asked.question, kind)))
+    return [Record(f"{asked.id}-own{n}", q, said, "name", asked.image, rejected=kind) for n, q in enumerate(questions)]
+
+
+def _narrowed(question: str, kind: str) -> str:
+    """A question for a name that tells what kind of thing is asked for, where its wording has room for that.
+
+    >>> _narrowed("What is at the left?", "animal"), _narrowed("Name the object.", "animal")
+    ('Which animal is at the left?', 'Name the animal.')
+    """
+    return re.sub(r"\b(?:object|thing)\b", kind, re.sub(r"^What (?=is|can)", f"Which {kind} ", question))
 
 
 def corrections(scenes: Iterable[Scene], asked: Sequence[Record], said: Sequence[str]) -> list[Record]:
     """The pairs of all answers `said` to the questions `asked` about `scenes`: for captions, and for names."""
     by_image = {scene.image: scene for scene in scenes}
-    pairs = (
-        correct_caption(by_image[str(record.image)], record.question, text)
-        if record.kind == "caption"
-        else correct_name(record, text)
-        for record, text in zip(asked, said, strict=True)
-    )
-    return [pair for pair in pairs if pair is not None]
+    pairs: list[Record] = []
+    for record, text in zip(asked, said, strict=True):
+        if record.kind == "caption":
+            pair = correct_caption(by_image[str(record.image)], record.question, text)
+            pairs += [] if pair is None else [pair]
+        else:
+            pairs += correct_name(record, text)
+    return pairs
