@@ -196,3 +196,24 @@ def test_a_wrong_name_is_corrected_to_its_kind_and_a_right_one_preferred_to_it()
     ]
     assert pairs(shape, "star")[1] == ("Which shape is at the left?", "star", "shape")
     assert pairs(asked, "animal") == pairs(asked, " ") == []
+
+
+def test_corrections_of_captions_and_names_and_pairs_of_yes_and_no() -> None:
+    from connector.data.corrections import corrections, opposed
+    from connector.data.scenes import Scene, Thing
+
+    badger = Thing("badger", "animal", ("mammal",), "", "", (0, 0, 60, 60))
+    scene = Scene("validation-0-000007", "i", "single", "plain", (badger,))
+    asked = [
+        Record("v-c", "Describe the image.", "This is a badger at the top left.", "caption", "i"),
+        Record("v-0", "What do you see here?", "badger", "name", "i", category="animal"),
+    ]
+    pairs = corrections([scene], asked, ["This is a skunk at the top left.", "skunk"])
+    pairs += [opposed(Record("v-1", "Is there a badger?", "yes", "existence", "i"))]
+    pairs += [opposed(Record("v-2", "Is there a lamp?", "no", "existence", "i"))]
+    assert [(pair.id, pair.answer, pair.rejected) for pair in pairs] == [
+        ("validation-0-000007-own", "This is an animal at the top left.", "This is a skunk at the top left."),
+        ("v-0-own", "animal", "skunk"),
+        ("v-1-own", "yes", "no"),
+        ("v-2-own", "no", "yes"),
+    ]

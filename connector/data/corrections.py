@@ -134,6 +134,16 @@ def _narrowed(question: str, kind: str) -> str:
     return re.sub(r"\b(?:object|thing)\b", kind, re.sub(r"^What (?=is|can)", f"Which {kind} ", question))
 
 
+def opposed(asked: Record) -> Record:
+    """The right answer to a yes / no question against the other one.
+
+    What is learned of names moves the balance between yes and no too: after pairs of captions and names alone, a model
+    said yes to whatever it was asked for in a photograph.
+    """
+    other = "no" if asked.answer == "yes" else "yes"
+    return Record(f"{asked.id}-own", asked.question, asked.answer, asked.kind, asked.image, rejected=other)
+
+
 def corrections(scenes: Iterable[Scene], asked: Sequence[Record], said: Sequence[str]) -> list[Record]:
     """The pairs of all answers `said` to the questions `asked` about `scenes`: for captions, and for names."""
     by_image = {scene.image: scene for scene in scenes}

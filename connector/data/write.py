@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connector.data.corrections import corrections
+from connector.data.corrections import corrections, opposed
 from connector.data.questions import Asker, vocabulary_of
 from connector.data.readings import readings_of
 from connector.data.records import read_records, write_records
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from connector.features import FeatureCache
 
 
+CORRECTED = ("caption", "name", "existence")
 ANSWERED = 64  # questions answered at once
 CAPTION_TOKENS = 64  # of a caption, at most
 
@@ -83,20 +84,21 @@ def write_corrections(
 ) -> int:
     """Ask `model` about the first `n` scenes that hold more than shapes, and write corrections.jsonl beside them.
 
-    A caption and a name are asked of each. Returns how many pairs there are.
+    A caption and a name are asked of each; pairs of yes and no need no asking. Returns how many pairs there are.
     """
     from connector.features import content_key
 
     chosen = [s for s in load_scenes(scenes) if any(not thing.shape and not thing.text for thing in s.things)][:n]
     keys = {scene.image: content_key(scenes / scene.image) for scene in chosen}
     cache.fill(((key, scenes / image) for image, key in keys.items()), model.encoder, say=say)
-    questions = (record for record in read_records(scenes / "questions.jsonl") if record.kind == "name")
-    captions = read_records(scenes / "captions.jsonl")
-    asked = [r for of in (captions, questions) for r in {r.image: r for r in of if r.image in keys}.values()]
+    records = [r for name in ("captions", "questions") for r in read_records(scenes / f"{name}.jsonl")]
+    one = {kind: {r.image: r for r in records if r.kind == kind and r.image in keys} for kind in CORRECTED}
+    asked = [record for kind in ("caption", "name") for record in one[kind].values()]
     said: list[str] = []
     prompts = ((record.question, cache.get([keys[str(record.image)]])) for record in asked)
     for text in model.answers(prompts, CAPTION_TOKENS, ANSWERED):
         said.append(text)
         if len(said) % ANSWERED == 0 or len(said) == len(asked):
             say(f"{len(said)} of {len(asked)} questions answered")
-    return write_records(scenes / "corrections.jsonl", corrections(chosen, asked, said))
+    pairs = corrections(chosen, asked, said) + [opposed(record) for record in one["existence"].values()]
+    return write_records(scenes / "corrections.jsonl", pairs)
