@@ -85,6 +85,7 @@ class StageConfig:
     beta: float = 0.1  # DPO: how dear it is to leave the reference
     label_smoothing: float = 0.0  # DPO: share of pairs thought to be labelled the wrong way round
     rpo_alpha: float = 0.0  # DPO: weight of the chosen answer's own -log p a token (Pang et al. 2024, arXiv 2404.19733)
+    rehearsal: float = 0.0  # DPO: weight of batches of answers without a rejected one, said as in `instruct`; 0 = none
     seed: int = 0
     save_every: int = 100  # steps between checkpoints
     keep: int = 2  # checkpoints kept
@@ -163,6 +164,7 @@ def check(config: StageConfig) -> list[str]:
     rates = ("lr_connector", "lr_lora", "lr_llm")
     at_least_0 = (
         "steps", "epochs", "minutes", "tokens", "weight_decay", "clip", "seed", "held_out_every", "noise", "rpo_alpha",
+        "rehearsal",
     )  # fmt: skip
     shares = {
         "ramp": 1.0,

@@ -97,11 +97,13 @@ def examples_from(
                 f"{record.id} (image '{first.image}': {broken.get(first.image, 'not there')})" for record in group
             ]
             continue
-        if pairs and first.rejected is None:
+        if pairs and first.rejected is None and not config.rehearsal:
             faults.append(f"{first.id} (no rejected answer)")
             continue
         encoded = templates.encode_turns(tokenizer, group, config.stage, image_tokens)
-        other = templates.encode(tokenizer, first, config.stage, image_tokens, first.rejected) if pairs else None
+        other = None
+        if pairs and first.rejected is not None:
+            other = templates.encode(tokenizer, first, config.stage, image_tokens, first.rejected)
         longest = max(len(encoded), len(other) if other else 0)
         if longest > config.max_tokens:
             faults += [f"{record.id} ({longest} tokens, at most {config.max_tokens})" for record in group]
@@ -179,16 +181,23 @@ class PreferenceTask(AnswerTask):
     """Stage `dpo`: prefer the chosen answer, measured against the model as it was at the start.
 
     The reference's log-probabilities are computed once and kept in the run's folder, so a step runs one model, not two.
+    Answers with no rejected one are batches of their own, learned as in `instruct`: what is preferred in captions would
+    otherwise spread to other questions.
     """
 
     # With dropout the policy would differ from its reference before anything is learned, and learn that difference.
     dropout = False
     reference: np.ndarray  # [examples, 2], chosen and rejected
 
+    def __init__(
+        self, examples: Sequence[Example], features: GetFeatures, pad_id: int, config: StageConfig, slots: bool
+    ) -> None:
+        super().__init__(examples, features, pad_id, config, slots)
+        self.groups = [group + 2 * (one.rejected is None) for group, one in zip(self.groups, examples, strict=True)]
+
     @staticmethod
     def _sequences(example: Example) -> list[templates.Encoded]:
-        assert example.rejected is not None
-        return [example.encoded, example.rejected]
+        return [example.encoded] if example.rejected is None else [example.encoded, example.rejected]
 
     def prepare(self, model: Any, folder: Path, say: Say) -> None:
         """Compute the reference, or read it where this run has already done so."""
@@ -201,12 +210,14 @@ class PreferenceTask(AnswerTask):
         if file.is_file():
             self.reference = np.load(file)
             return
-        say(f"reference: log-probabilities of {2 * len(self.examples)} answers")
+        say(f"reference: log-probabilities of {2 * sum(one.rejected is not None for one in self.examples)} answers")
         self.reference = np.zeros((len(self.examples), 2), np.float32)
         plan = Plan(self.lengths, self.groups, self.config.batch, 0)
         with torch.no_grad():
             for step in range(plan.per_epoch):
                 for rows in plan.shares(plan.rows(step), self.config.tokens)[0]:
+                    if self.examples[rows[0]].rejected is None:
+                        continue
                     batch = self.collate(rows).to(model.llm.device)
                     self.reference[rows] = self.logp(model, batch).float().cpu().numpy().T
         folder.mkdir(parents=True, exist_ok=True)
@@ -217,6 +228,8 @@ class PreferenceTask(AnswerTask):
         import torch
 
         chosen = [self.examples[row] for row in rows]
+        if chosen[0].rejected is None:
+            return super().collate(rows)
         pairs = [self._sequences(example) for example in chosen]
         batch = self._pad(chosen, [pair[0] for pair in pairs] + [pair[1] for pair in pairs])
         batch.weight = float(len(rows))
@@ -234,6 +247,9 @@ class PreferenceTask(AnswerTask):
     def loss(self, model: Any, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
         from connector.losses import dpo_loss
 
+        if batch.reference is None:
+            loss, _ = super().loss(model, batch)
+            return self.config.rehearsal * loss, {"rehearsed": loss.detach()}
         policy = self.logp(model, batch)
         chosen, rejected = policy
         loss, right, margin = dpo_loss(

@@ -293,6 +293,23 @@ def test_dpo_needs_pairs(tmp_path: Path) -> None:
         task_of(tmp_path, tiny.model(), config_of("dpo"), records)
 
 
+def test_answers_without_a_pair_are_rehearsed_in_dpo(tmp_path: Path) -> None:
+    records = tiny.records(tmp_path)
+    plain = [dataclasses.replace(r, id=f"{r.id}-plain", rejected=None) for r in records]
+    model, config = tiny.model(), config_of("dpo", rehearsal=0.5, batch=4, tokens=0)
+    task = task_of(tmp_path, model, config, records + plain)
+    task.prepare(model, tmp_path / "run", quiet)
+    assert [group >= 2 for group in task.groups] == [False] * len(records) + [True] * len(plain)
+    batch = task.collate([len(records), len(records) + 1])
+    loss, figures = task.loss(model, batch)
+    expected = tasks.AnswerTask.loss(task, model, batch)[0]
+    assert batch.reference is None and torch.isclose(loss, 0.5 * expected)
+    assert torch.isclose(figures["rehearsed"], expected)
+    assert "margin" in task.loss(model, task.collate([0, 1]))[1]
+    run = train.train(model, task, config, tmp_path / "run", say=quiet)
+    assert run.ended == "done"
+
+
 def test_too_little_memory_is_said_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda device: 1000)
     with pytest.raises(TrainingError, match="not enough memory: .*; lower 'tokens'"):
