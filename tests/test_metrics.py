@@ -129,6 +129,12 @@ def test_what_the_writer_may_say_is_looked_for_too() -> None:
     assert metrics.hallucination(["a skunk and an object"], [SCENE], WORDS).instances.n == 0
 
 
+def test_the_names_that_any_caption_may_hold_are_classes_and_everyday_words() -> None:
+    from experts.kinds import class_names
+
+    assert {"tench", "sports ball", "vehicle", "man"} <= class_names()  # ImageNet, COCO, a kind, a synonym
+
+
 def test_a_kind_of_the_thing_is_no_hallucination() -> None:
     words = WORDS | {"dog"}
     assert metrics.hallucination(["a dog"], [SCENE], words).instances.hits == 0

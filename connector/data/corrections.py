@@ -38,6 +38,10 @@ def _says(text: str, names: Iterable[str]) -> bool:
     return any(re.search(rf"\b{re.escape(form)}\b", text.lower()) for form in forms)
 
 
+def _kind(category: str) -> str:
+    return UNSURE.get(category, category)
+
+
 def correct_caption(scene: Scene, question: str, said: str) -> Record | None:
     """The pair for one caption; None where it is not of the captions' form, or where nothing would be left of it.
 
@@ -92,7 +96,7 @@ def _vaguer(part: str, things: Sequence[Thing]) -> str:
 
 
 def _by_kind(thing: Thing) -> Thing:
-    return replace(thing, name=UNSURE.get(thing.category, thing.category))
+    return replace(thing, name=_kind(thing.category))
 
 
 def _meant(part: re.Match[str], unnamed: Sequence[Thing]) -> list[Thing]:
@@ -106,7 +110,7 @@ def _meant(part: re.Match[str], unnamed: Sequence[Thing]) -> list[Thing]:
 
 
 def _is_right(thing: Thing, part: str) -> bool:
-    return is_named(thing, part) or _says(part, {thing.category, UNSURE.get(thing.category, thing.category)})
+    return is_named(thing, part) or _says(part, {thing.category, _kind(thing.category)})
 
 
 def correct_name(asked: Record, said: str) -> list[Record]:
@@ -115,7 +119,7 @@ def correct_name(asked: Record, said: str) -> list[Record]:
     A shape that is named wrongly is named rightly instead: shapes are always seen. A right name is also preferred where
     the question tells the category ("Which animal is this?"), which is then no answer.
     """
-    said, kind = said.strip().rstrip("."), UNSURE.get(asked.category, asked.category)
+    said, kind = said.strip().rstrip("."), _kind(asked.category)
     if not said or said == kind:
         return []
     if not _says(said, {asked.answer, *asked.accept} - {asked.category, kind}):
