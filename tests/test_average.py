@@ -30,9 +30,17 @@ def test_each_tensor_is_the_mean_and_the_settings_are_the_later_runs(tmp_path: P
         assert torch.equal(made["a"], torch.full((2, 3), 1.5, dtype=torch.float16))
     assert json.loads((tmp_path / "mean" / "config.json").read_text())["card"] == {
         "value": 2.0,
-        "average": ["one", "two"],
+        "average": ["one", "two", 0.5],
     }
     assert [folder.name for folder in sorted(tmp_path.iterdir())] == ["mean", "one", "two"]
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.25, 1.25), (1.0, 2.0), (1.5, 2.5)])
+def test_a_share_says_how_far_the_model_goes(tmp_path: Path, share: float, value: float) -> None:
+    average(saved(tmp_path / "one", 1.0), saved(tmp_path / "two", 2.0), tmp_path / "made", share=share)
+    for name in ("connector", "lora"):
+        tensor = load_file(tmp_path / "made" / f"{name}.safetensors")["a"]
+        assert torch.equal(tensor, torch.full((2, 3), value, dtype=torch.float16))
 
 
 def test_models_without_an_adapter_have_a_mean_too(tmp_path: Path) -> None:
@@ -55,4 +63,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path: Path) -> 
         assert str(tmp_path) not in str(caught.value)
     with pytest.raises(InputError, match=r"'two' is there already"):
         average(one, one, two)
+    for share in (0.0, -1.0, 4.5, float("nan")):
+        with pytest.raises(InputError, match=r"a share of \S+ does not fit: above 0 and at most 4, "):
+            average(one, saved(tmp_path / f"fit {share}", 2.0), tmp_path / "mean", share=share)
     assert not (tmp_path / "mean").exists()

@@ -36,10 +36,7 @@ class Training:
             again = gr.Button(words.word("refresh"), scale=1, min_width=90)
         told = gr.Markdown(elem_id="run-told")
         with gr.Row():
-            loss = gr.LinePlot(
-                x="step", y="loss", color="curve", label="loss", height=380, min_width=320, elem_id="loss"
-            )
-            rate = gr.LinePlot(x="step", y="rate", color="part", label="learning rate", height=380, min_width=320)
+            loss, rate = plot("loss", "loss", "curve"), plot("learning rate", "rate", "part")
         timer = gr.Timer(EVERY_S, active=False)
         shown = [run, told, loss, rate, timer]
         gr.on([again.click, run.input, timer.tick], self.show, run, shown, **LIGHT)
@@ -73,6 +70,13 @@ class Training:
             gr.LinePlot(value=rates(rows), visible=bool(rows)),
             gr.Timer(active=busy),
         ]
+
+
+def plot(title: str, y: str, color: str) -> gr.LinePlot:
+    """An empty plot over the steps; a label above it would push the legend out of the box (gradio 6.31)."""
+    return gr.LinePlot(
+        x="step", y=y, color=color, title=title, show_label=False, color_title=" ", height=380, min_width=320, elem_id=y
+    )
 
 
 def read_log(log: Path) -> list[dict[str, Any]]:
