@@ -91,7 +91,8 @@ def open_task(
 ) -> Task:
     """What the stage learns from: scenes folders (see `duet data scenes`) and further files of records.
 
-    `limit` keeps that many scenes or records at most, drawn with the stage's seed.
+    A file named "FILE=N" gives N of its records, all kinds equally often. `limit` keeps that many scenes or records at
+    most. Both are drawn with the stage's seed.
 
     Raises:
         InputError: there is nothing to learn from.
@@ -100,7 +101,7 @@ def open_task(
     if STAGES[config.stage].objective == "words":
         return _words(model, config, folders, cache, limit, say)
     records = [record for folder in folders for record in _scene_records(folder, config, mixture or Mixture())]
-    records += [record for file in files for record in _rooted(file)]
+    records += [record for file in files for record in _drawn(file, config.seed)]
     if config.stage == "instruct" and mixture:
         records += _beside(folders, config, mixture)
     if not records:
@@ -144,10 +145,21 @@ def _rooted(file: Path) -> list[Record]:
     """The records of a file, their images as whole paths."""
     from connector.data.records import read_records
 
+    if not file.is_file():
+        raise InputError(f"there is no file '{file.name}' of records")
     root = file.parent.resolve()
     return [
         replace(record, image=str(root / record.image)) if record.image else record for record in read_records(file)
     ]
+
+
+def _drawn(file: Path, seed: int) -> list[Record]:
+    from connector.data.records import sample
+
+    name, _, count = file.name.rpartition("=")
+    if file.is_file() or not (name and count.isdecimal() and int(count)):
+        return _rooted(file)
+    return list(sample(_rooted(file.with_name(name)), limit=int(count), seed=seed))
 
 
 def _scene_records(folder: Path, config: StageConfig, mixture: Mixture) -> list[Record]:

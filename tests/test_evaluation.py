@@ -25,7 +25,7 @@ from agent.evaluation.batched import Asked, Batcher, ask_one
 from agent.evaluation.benchmarks import Benchmark
 from agent.evaluation.parsers import MIMICS, judge
 from agent.evaluation.run import Row, evaluate, read_rows
-from connector.data.records import Record, parse_record, read_records, write_records
+from connector.data.records import Record, parse_record, read_records, sample, write_records
 from connector.model import ConnectorModel
 from experts.config import Settings
 from experts.errors import DuetError, InputError, ModelError, UnknownNameError
@@ -328,24 +328,24 @@ def many(kinds: dict[str, int]) -> list[Record]:
 
 def test_a_sample_has_as_many_of_each_kind_and_as_many_yes_as_no() -> None:
     records = many({"existence": 500, "count": 60, "colour": 300})
-    chosen = benchmarks.sample(records, limit=120)
+    chosen = sample(records, limit=120)
     assert Counter(record.kind for record in chosen) == {"existence": 40, "count": 40, "colour": 40}
     assert Counter(record.answer for record in chosen if record.kind == "existence") == {"yes": 20, "no": 20}
 
 
 def test_a_sample_keeps_the_order_so_that_questions_about_one_picture_are_neighbours() -> None:
     records = many({"existence": 50, "count": 50})
-    chosen = benchmarks.sample(records, limit=70)
+    chosen = sample(records, limit=70)
     places = [records.index(record) for record in chosen]
     assert places == sorted(places)
 
 
 def test_offsets_of_one_seed_give_disjoint_samples_that_cover_all() -> None:
     records = many({"existence": 30, "count": 7})
-    parts = [benchmarks.sample(records, limit=10, offset=offset) for offset in range(0, 40, 10)]
+    parts = [sample(records, limit=10, offset=offset) for offset in range(0, 40, 10)]
     assert sorted(r.id for part in parts for r in part) == sorted(r.id for r in records)
-    assert benchmarks.sample(records, limit=10) == parts[0] != benchmarks.sample(records, limit=10, seed=1)
-    assert benchmarks.sample(records) == tuple(records)
+    assert sample(records, limit=10) == parts[0] != sample(records, limit=10, seed=1)
+    assert sample(records) == tuple(records)
 
 
 def test_easy_vqa_is_the_public_test_split_with_its_kinds() -> None:

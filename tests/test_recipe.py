@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from connector import recipe
-from connector.data.records import Record, read_records
+from connector.data.records import Record, read_records, write_records
 from connector.data.write import write_scenes
 from connector.features import FeatureCache
 from connector.stages import parse_settings, stage_config
@@ -79,6 +79,28 @@ def test_files_of_records_bring_their_images(tmp_path: Path) -> None:
         model, stage_config("instruct"), [], FeatureCache(tmp_path, "f"), files=[file], say=lambda line: None
     )
     assert made.names == [record.id for record in records]
+
+
+def test_a_file_of_records_may_give_only_some_of_all_kinds(tmp_path: Path) -> None:
+    rows = [Record(f"n{at}", "What is it?", "cat", "name") for at in range(20)]
+    rows += [Record(f"e{at}", "Is it?", "no" if at % 4 else "yes", "existence") for at in range(8)]
+    write_records(tmp_path / "all.jsonl", rows)
+
+    def names(file: str, **settings: Any) -> list[str]:
+        config = stage_config("instruct", **settings)
+        cache = FeatureCache(tmp_path, "f")
+        return recipe.open_task(tiny.model(), config, [], cache, files=[tmp_path / file], say=lambda line: None).names
+
+    some = names("all.jsonl=8")
+    assert [name[0] for name in some] == ["n"] * 4 + ["e"] * 4
+    assert {"e0", "e4"} < set(some), "yes as often as no"
+    assert some == names("all.jsonl=8") != names("all.jsonl=8", seed=1)
+    assert len(names("all.jsonl=100")) == len(names("all.jsonl")) == 28
+    write_records(tmp_path / "odd=2", rows[:5])
+    assert len(names("odd=2")) == 5, "a file of that very name is meant"
+    for missing in ("none.jsonl", "none.jsonl=4", "all.jsonl=0", "all.jsonl=x"):
+        with pytest.raises(InputError, match=f"there is no file '{missing.removesuffix('=4')}' of records"):
+            names(missing)
 
 
 def test_settings_are_read_from_texts_and_all_faults_told() -> None:

@@ -1,17 +1,15 @@
-"""Benchmarks by name: where their questions and media are, and a balanced sample of them."""
+"""Benchmarks by name: where their questions and media are."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from connector.data.records import Record, read_records
+from connector.data.records import Record, read_records, sample
 from connector.data.scenes import SHAPES, Scene, load_scenes
 from experts.colours import COLOURS
 from experts.config import home
@@ -64,29 +62,6 @@ def load(name: str, data: Path | None = None, *, limit: int = 0, offset: int = 0
             f"benchmark '{Path(name).name}' has {len(benchmark.records)} questions; none is left after offset {offset}"
         )
     return dataclasses.replace(benchmark, records=records)
-
-
-def sample(records: Sequence[Record], *, limit: int = 0, offset: int = 0, seed: int = 0) -> tuple[Record, ...]:
-    """`limit` records (0 = all) after the first `offset` of a fixed random order in which all kinds come equally often.
-
-    Within a kind yes and no alternate. The same seed gives the same order, so two offsets give disjoint samples. The
-    sample is returned in the order of `records`, so that questions about one medium stay neighbours.
-    """
-    rng = np.random.default_rng(seed)
-    groups: dict[str, dict[str, list[int]]] = {}
-    for index in rng.permutation(len(records)):
-        record = records[int(index)]
-        side = record.answer if record.answer in ("yes", "no") else ""
-        groups.setdefault(record.kind, {}).setdefault(side, []).append(int(index))
-    queues = [_alternate(list(groups[kind][side] for side in sorted(groups[kind]))) for kind in sorted(groups)]
-    chosen = _alternate(queues)[offset : offset + limit if limit else None]
-    return tuple(records[index] for index in sorted(chosen))
-
-
-def _alternate(queues: list[list[int]]) -> list[int]:
-    """One of each queue in turn, until all are empty."""
-    longest = max((len(queue) for queue in queues), default=0)
-    return [queue[at] for at in range(longest) for queue in queues if at < len(queue)]
 
 
 def _file(path: Path) -> Benchmark:

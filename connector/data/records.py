@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+import numpy as np
 
 from experts.errors import TrainingError
 
@@ -120,3 +122,26 @@ def write_records(path: Path, records: Iterable[Record]) -> int:
     finally:
         part.unlink(missing_ok=True)
     return count
+
+
+def sample(records: Sequence[Record], *, limit: int = 0, offset: int = 0, seed: int = 0) -> tuple[Record, ...]:
+    """`limit` records (0 = all) after the first `offset` of a fixed random order in which all kinds come equally often.
+
+    Within a kind yes and no alternate. The same seed gives the same order, so two offsets give disjoint samples. The
+    sample is returned in the order of `records`, so that questions about one medium stay neighbours.
+    """
+    rng = np.random.default_rng(seed)
+    groups: dict[str, dict[str, list[int]]] = {}
+    for index in rng.permutation(len(records)):
+        record = records[int(index)]
+        side = record.answer if record.answer in ("yes", "no") else ""
+        groups.setdefault(record.kind, {}).setdefault(side, []).append(int(index))
+    queues = [_alternate(list(groups[kind][side] for side in sorted(groups[kind]))) for kind in sorted(groups)]
+    chosen = _alternate(queues)[offset : offset + limit if limit else None]
+    return tuple(records[index] for index in sorted(chosen))
+
+
+def _alternate(queues: list[list[int]]) -> list[int]:
+    """One of each queue in turn, until all are empty."""
+    longest = max((len(queue) for queue in queues), default=0)
+    return [queue[at] for at in range(longest) for queue in queues if at < len(queue)]

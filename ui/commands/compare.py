@@ -30,8 +30,8 @@ def compare(
     import dataclasses
 
     from agent.agent import Agent
-    from agent.evaluation.benchmarks import sample
     from agent.evaluation.questions import load_questions
+    from connector.data.records import sample
     from experts.config import load_settings
     from ui import comparison
     from ui.votes import shared

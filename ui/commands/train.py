@@ -13,7 +13,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; started again, it goes on from there.")],
     data: Annotated[list[Path] | None, typer.Option("--data", help="A folder of scenes; may be repeated.")] = None,
     records: Annotated[
-        list[Path] | None, typer.Option("--records", help="A JSONL of records; may be repeated.")
+        list[Path] | None, typer.Option("--records", help="A JSONL of records, FILE or FILE=HOW-MANY; may be repeated.")
     ] = None,
     held_out: Annotated[
         Path | None, typer.Option("--held-out", help="A folder of scenes that is only looked at.")
