@@ -201,41 +201,41 @@ def test_a_right_caption_is_preferred_to_itself_said_less_boldly() -> None:
     assert pair.rejected == "There are two red musical instruments and a white animal at the top left."
 
 
-def test_a_wrong_name_is_corrected_to_its_kind_and_a_right_one_preferred_to_it() -> None:
-    from connector.data.corrections import correct_name
+def test_a_right_name_is_preferred_to_its_kind_also_where_the_question_tells_it() -> None:
+    from connector.data.corrections import keep_name
 
     asked = Record("v-0", "Name the object.", "badger", "name", "i", accept=("mammal", "animal"), category="animal")
     shape = Record("v-1", "What is at the left?", "star", "name", "i", category="shape")
 
     def pairs(record: Record, said: str) -> list[tuple[str, str, str | None]]:
-        return [(pair.question, pair.answer, pair.rejected) for pair in correct_name(record, said)]
+        return [(pair.question, pair.answer, pair.rejected) for pair in keep_name(record, said)]
 
-    assert pairs(asked, "kettle") == [("Name the object.", "animal", "kettle")]
-    assert pairs(shape, "circle") == [("What is at the left?", "star", "circle")]  # shapes are always seen
     assert pairs(asked, "a mammal.") == [
         ("Name the object.", "a mammal", "animal"),
         ("Name the animal.", "a mammal", "animal"),  # there the kind would be no answer
     ]
     assert pairs(shape, "star")[1] == ("Which shape is at the left?", "star", "shape")
-    assert pairs(asked, "animal") == pairs(asked, " ") == []
+    assert pairs(asked, "kettle") == pairs(asked, "animal") == pairs(asked, " ") == pairs(shape, "circle") == []
 
 
 def test_corrections_of_captions_and_names_and_pairs_of_yes_and_no() -> None:
-    from connector.data.corrections import corrections, opposed
+    from connector.data.corrections import corrections
     from connector.data.scenes import Scene, Thing
 
     badger = Thing("badger", "animal", ("mammal",), "", "", (0, 0, 60, 60))
     scene = Scene("validation-0-000007", "i", "single", "plain", (badger,))
+    wrong, right = "This is a skunk at the top left.", "This is a badger at the top left."
+    less = "This is an animal at the top left."
+    caption = Record("v-c", "Describe the image.", right, "caption", "i")
     asked = [
-        Record("v-c", "Describe the image.", "This is a badger at the top left.", "caption", "i"),
-        Record("v-0", "What do you see here?", "badger", "name", "i", category="animal"),
+        *[caption] * 8,
+        Record("v-0", "What is in the center?", "badger", "name", "i", category="animal"),
+        Record("v-1", "Is there a badger?", "yes", "existence", "i"),
+        Record("v-2", "Is there a lamp?", "no", "existence", "i"),
     ]
-    pairs = corrections([scene], asked, ["This is a skunk at the top left.", "skunk"])
-    pairs += [opposed(Record("v-1", "Is there a badger?", "yes", "existence", "i"))]
-    pairs += [opposed(Record("v-2", "Is there a lamp?", "no", "existence", "i"))]
-    assert [(pair.id, pair.answer, pair.rejected) for pair in pairs] == [
-        ("validation-0-000007-own", "This is an animal at the top left.", "This is a skunk at the top left."),
-        ("v-0-own", "animal", "skunk"),
-        ("v-1-own", "yes", "no"),
-        ("v-2-own", "no", "yes"),
-    ]
+    pairs = corrections([scene], asked, [right] * 5 + [wrong] * 3 + ["badger", "", ""])
+    said = {name: [(pair.id, pair.answer, pair.rejected) for pair in found] for name, found in pairs.items()}
+    own = "validation-0-000007-own"
+    assert said["captions"] == [(own, less, wrong)] * 3 + [(own, right, less)], "a right one for three corrected ones"
+    assert said["names"] == [("v-0-own0", "badger", "animal"), ("v-0-own1", "badger", "animal")]
+    assert said["answers"] == [("v-1-own", "yes", "no"), ("v-2-own", "no", "yes")]

@@ -3,7 +3,8 @@
 RLHF-V (Yu et al. 2023, arXiv 2312.00849) has people correct the wrong segments of a model's own answers. Here the truth
 about a scene is known, so the correction is made by rule: a thing that is not named rightly is called by its category
 ("an animal at the left"), which the picture still shows even where the name does not come through. What is named
-rightly is preferred to its category, or a model would learn to name nothing.
+rightly is preferred to its category, or a model would learn to name nothing. Answers that name a thing wrongly are left
+alone: corrected too, they taught to answer "animal" whichever animal was asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ UNSURE = {
     "instrument": "musical instrument", "household": "household item", "sport": "sports item",
     "electronics": "electronic device",
 }  # fmt: skip
+KEPT = 1 / 3  # with more of them a model goes on naming what is not there, with fewer it names less and less
 # A caption as connector.data.captions writes them, which the model learned from, and one of the things it lists.
 CAPTION = re.compile(r"(?P<opening>There (?:is|are)|The image shows|A picture of|This is) (?P<listed>.+)\.")
 PART = re.compile(rf"(?:(?P<number>an?|{'|'.join(NUMBERS[2:])}) )?(?P<name>.+?)(?: (?:at|in) the (?P<where>[a-z ]+))?")
@@ -113,18 +115,14 @@ def _is_right(thing: Thing, part: str) -> bool:
     return is_named(thing, part) or _says(part, {thing.category, _kind(thing.category)})
 
 
-def correct_name(asked: Record, said: str) -> list[Record]:
-    """The pairs for the answer to a question for a name; none where the category was said, which is not wrong.
+def keep_name(asked: Record, said: str) -> list[Record]:
+    """The pairs that prefer a right answer to a question for a name to the category; none where another was given.
 
-    A shape that is named wrongly is named rightly instead: shapes are always seen. A right name is also preferred where
-    the question tells the category ("Which animal is this?"), which is then no answer.
+    The second asks for a thing of that category ("Which animal is this?"), so that the category is no answer at all.
     """
     said, kind = said.strip().rstrip("."), _kind(asked.category)
-    if not said or said == kind:
-        return []
     if not _says(said, {asked.answer, *asked.accept} - {asked.category, kind}):
-        better = asked.answer if asked.category == "shape" else kind
-        return [Record(f"{asked.id}-own", asked.question, better, "name", asked.image, rejected=said)]
+        return []
     questions = dict.fromkeys((asked.question, _narrowed(asked.question, kind)))
     return [Record(f"{asked.id}-own{n}", q, said, "name", asked.image, rejected=kind) for n, q in enumerate(questions)]
 
@@ -148,14 +146,20 @@ def opposed(asked: Record) -> Record:
     return Record(f"{asked.id}-own", asked.question, asked.answer, asked.kind, asked.image, rejected=other)
 
 
-def corrections(scenes: Iterable[Scene], asked: Sequence[Record], said: Sequence[str]) -> list[Record]:
-    """The pairs of all answers `said` to the questions `asked` about `scenes`: for captions, and for names."""
+def corrections(scenes: Iterable[Scene], asked: Sequence[Record], said: Sequence[str]) -> dict[str, list[Record]]:
+    """The pairs from all answers `said` to the questions `asked` about `scenes`, as "captions", "names" and "answers".
+
+    Captions that were right are `KEPT` times as many as those that were corrected, at most. Answers are yes and no,
+    whichever of them was said.
+    """
     by_image = {scene.image: scene for scene in scenes}
-    pairs: list[Record] = []
+    corrected: list[Record] = []
+    kept: list[Record] = []
+    names: list[Record] = []
     for record, text in zip(asked, said, strict=True):
-        if record.kind == "caption":
-            pair = correct_caption(by_image[str(record.image)], record.question, text)
-            pairs += [] if pair is None else [pair]
-        else:
-            pairs += correct_name(record, text)
-    return pairs
+        if record.kind == "name":
+            names += keep_name(record, text)
+        elif record.kind == "caption" and (pair := correct_caption(by_image[str(record.image)], record.question, text)):
+            (kept if pair.answer == text else corrected).append(pair)
+    answers = [opposed(record) for record in asked if record.kind == "existence"]
+    return {"captions": corrected + kept[: round(KEPT * len(corrected))], "names": names, "answers": answers}

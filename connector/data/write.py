@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connector.data.corrections import corrections, opposed
+from connector.data.corrections import corrections
 from connector.data.questions import Asker, vocabulary_of
 from connector.data.readings import readings_of
 from connector.data.records import read_records, write_records
@@ -81,10 +81,11 @@ def write_corrections(
     n: int,
     *,
     say: Callable[[str], None] = lambda line: None,
-) -> int:
-    """Ask `model` about the first `n` scenes that hold more than shapes, and write corrections.jsonl beside them.
+) -> dict[str, int]:
+    """Ask `model` about the first `n` scenes that hold more than shapes, and write preference pairs beside them.
 
-    A caption and a name are asked of each; pairs of yes and no need no asking. Returns how many pairs there are.
+    A caption and a name are asked of each; pairs of yes and no need no asking. The files are corrected-captions.jsonl,
+    corrected-names.jsonl and corrected-answers.jsonl; returns how many pairs each has.
     """
     from connector.features import content_key
 
@@ -100,5 +101,6 @@ def write_corrections(
         said.append(text)
         if len(said) % ANSWERED == 0 or len(said) == len(asked):
             say(f"{len(said)} of {len(asked)} questions answered")
-    pairs = corrections(chosen, asked, said) + [opposed(record) for record in one["existence"].values()]
-    return write_records(scenes / "corrections.jsonl", pairs)
+    known = list(one["existence"].values())  # their pairs need no answer
+    pairs = corrections(chosen, [*asked, *known], [*said, *("" for _ in known)])
+    return {name: write_records(scenes / f"corrected-{name}.jsonl", found) for name, found in pairs.items()}

@@ -129,14 +129,15 @@ def write_own(
     n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 400,
     features: Annotated[Path | None, typer.Option("--features", help="Cache of encoder features.")] = None,
 ) -> None:
-    """Let a trained model describe scenes and write preference pairs of better captions against its own."""
+    """Let a trained model describe scenes and write preference pairs of better answers against its own."""
     from connector import model as models
     from connector.data.write import write_corrections
     from connector.features import FeatureCache
 
     made = models.load(connector)
     cache = FeatureCache(features or scenes.parent / "features", made.encoder.fingerprint())
-    print(f"{write_corrections(scenes, made, cache, n, say=print)} pairs in {scenes.name}/corrections.jsonl")
+    for name, count in write_corrections(scenes, made, cache, n, say=print).items():
+        print(f"{count} pairs in {scenes.name}/corrected-{name}.jsonl")
 
 
 @app.command("show-mask")
