@@ -27,7 +27,8 @@ FILES = {"pretrain": "captions.jsonl", "instruct": "questions.jsonl", "dpo": "pr
 class Mixture:
     """What stage `instruct` learns from beside the scenes' questions (survey 3.2, data mixture); counts of records.
 
-    `per_scene` questions are drawn for each scene, rarer kinds of question as likely as common ones.
+    `per_scene` questions are drawn for each scene, rarer kinds of question as likely as common ones. What stands beside
+    them is also what `dpo` rehearses beside its pairs (`StageConfig.rehearsal`).
     """
 
     per_scene: int = 3
@@ -102,7 +103,7 @@ def open_task(
         return _words(model, config, folders, cache, limit, say)
     records = [record for folder in folders for record in _scene_records(folder, config, mixture or Mixture())]
     records += [record for file in files for record in _drawn(file, config.seed)]
-    if config.stage == "instruct" and mixture:
+    if config.stage in ("instruct", "dpo") and mixture:
         records += _beside(folders, config, mixture)
     if not records:
         raise InputError(
@@ -234,6 +235,6 @@ def entry(stage: str, run: Any, folders: Sequence[Path], mixture: Mixture, task:
         "held_out_loss": None if run.held_out is None else round(run.held_out, 4),
         "machine": platform.machine(),
     }
-    if stage == "instruct":
+    if stage in ("instruct", "dpo"):
         said["mixture"] = dataclasses.asdict(mixture)
     return said

@@ -15,7 +15,7 @@ from connector.data.records import Record, read_records, write_records
 from connector.data.write import write_scenes
 from connector.features import FeatureCache
 from connector.stages import parse_settings, stage_config
-from experts.errors import ConfigError, InputError
+from experts.errors import ConfigError, InputError, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,11 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def task(stage: str, folders: list[Path], cache: Path, limit: int = 0, **mixture: Any) -> Any:
-    model, config = tiny.model(), stage_config(stage, max_tokens=2048)
+def task(
+    stage: str, folders: list[Path], cache: Path, limit: int = 0, *, rehearsal: float | None = None, **mixture: Any
+) -> Any:
+    model = tiny.model()
+    config = stage_config(stage, max_tokens=2048, **({} if rehearsal is None else {"rehearsal": rehearsal}))
     chosen = recipe.Mixture(**mixture) if mixture else None
     return recipe.open_task(
         model, config, folders, FeatureCache(cache, "f"), mixture=chosen, limit=limit, say=lambda line: None
@@ -39,6 +42,16 @@ def test_pretrain_learns_from_the_captions(scenes: Path, tmp_path: Path) -> None
 
 def test_dpo_learns_from_the_pairs(scenes: Path, tmp_path: Path) -> None:
     assert task("dpo", [scenes], tmp_path).names == [r.id for r in read_records(scenes / "preferences.jsonl")]
+
+
+def test_dpo_rehearses_the_mixture_beside_the_pairs(scenes: Path, tmp_path: Path) -> None:
+    pairs = [record.id for record in read_records(scenes / "preferences.jsonl")]
+    names = task("dpo", [scenes], tmp_path, rehearsal=0.5, captions=3, readings=7, dialogue=5).names
+    assert names[: len(pairs)] == pairs
+    kinds = Counter("caption" if name.endswith("-c") else name.split("-")[0] for name in names[len(pairs) :])
+    assert kinds == {"caption": 3, "reading": 7, "dialogue": 5}
+    with pytest.raises(TrainingError, match="no rejected answer"):
+        task("dpo", [scenes], tmp_path, readings=7)
 
 
 def test_instruct_draws_so_many_questions_a_scene_and_the_mixture(scenes: Path, tmp_path: Path) -> None:

@@ -25,11 +25,9 @@ def train(
         Path | None, typer.Option("--features", help="Cache of encoder features (default: beside --out).")
     ] = None,
     per_scene: Annotated[int, typer.Option("--per-scene", min=1, help="instruct: questions a scene.")] = 3,
-    captions: Annotated[int, typer.Option("--captions", min=0, help="instruct: captions beside the questions.")] = 0,
-    readings: Annotated[
-        int, typer.Option("--readings", min=0, help="instruct: questions about experts' findings.")
-    ] = 0,
-    dialogue: Annotated[int, typer.Option("--dialogue", min=0, help="instruct: questions without a medium.")] = 0,
+    captions: Annotated[int, typer.Option("--captions", min=0, help="instruct, dpo: captions beside the rest.")] = 0,
+    readings: Annotated[int, typer.Option("--readings", min=0, help="instruct, dpo: questions about findings.")] = 0,
+    dialogue: Annotated[int, typer.Option("--dialogue", min=0, help="instruct, dpo: talk without a medium.")] = 0,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Examples at most; 0 = all.")] = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A field of StageConfig, NAME=VALUE; may be repeated.")
