@@ -3,7 +3,8 @@
     python benchmarks/curves.py RUN [RUN ...] --out curves.png
 
 Each run folder (see `duet train`) gives a panel: its loss by minutes, smoothed over a fiftieth of the run, and the
-held-out loss where it was looked at.
+held-out loss where it was looked at. Of `dpo` it is the margin by which chosen answers have become likelier than
+rejected ones (nats times beta), smoothed over an eighth of the run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+
+ACROSS = 4  # panels beside each other
 
 
 def read(run: Path) -> list[dict]:
@@ -28,23 +31,31 @@ def main() -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(options.runs), figsize=(3.6 * len(options.runs), 3), squeeze=False)
-    for run, axis in zip(options.runs, axes[0], strict=True):
+    across = min(len(options.runs), ACROSS)
+    down = -(-len(options.runs) // across)
+    figure, axes = plt.subplots(down, across, figsize=(3.6 * across, 3 * down), squeeze=False)
+    for axis in axes.flat[len(options.runs) :]:
+        axis.set_visible(False)
+    for run, axis in zip(options.runs, axes.flat, strict=False):
         lines = read(run)
-        minutes, losses = [line["seconds"] / 60 for line in lines], [line["loss"] for line in lines]
-        width = max(len(lines) // 50, 1)
+        pairs = [line for line in lines if "margin" in line.get("metrics", {})]  # of dpo; its loss mixes two things
+        shown = [(line["seconds"] / 60, line["metrics"]["margin"]) for line in pairs]
+        shown = shown or [(line["seconds"] / 60, line["loss"]) for line in lines]
+        width = max(len(shown) // (8 if pairs else 50), 1)
+        values = [value for _, value in shown]
         smooth = [
-            sum(losses[max(0, at - width) : at + 1]) / len(losses[max(0, at - width) : at + 1])
-            for at in range(len(losses))
+            sum(values[max(0, at - width) : at + 1]) / len(values[max(0, at - width) : at + 1])
+            for at in range(len(values))
         ]
-        axis.plot(minutes, smooth, label="training")
+        axis.plot([minute for minute, _ in shown], smooth, label="training")
         held_out = [(line["seconds"] / 60, line["held_out"]) for line in lines if "held_out" in line]
         if held_out:
             axis.plot(*zip(*held_out, strict=True), "o-", label="held out")
         axis.set_title(run.name)
         axis.set_xlabel("minutes")
-        axis.set_ylabel("loss")
-        axis.set_ylim(0, sorted(smooth)[int(0.95 * (len(smooth) - 1))] * 1.3)
+        axis.set_ylabel("margin" if pairs else "loss")
+        top = max(smooth) if pairs else sorted(smooth)[int(0.95 * (len(smooth) - 1))]
+        axis.set_ylim(min(0, *smooth), top * 1.3)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     figure.tight_layout()
