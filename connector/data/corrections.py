@@ -4,7 +4,7 @@ RLHF-V (Yu et al. 2023, arXiv 2312.00849) has people correct the wrong segments 
 about a scene is known, so the correction is made by rule: a thing that is not named rightly is called by its category
 ("an animal at the left"), which the picture still shows even where the name does not come through. What is named
 rightly is preferred to its category, or a model would learn to name nothing. Answers that name a thing wrongly are left
-alone: corrected too, they taught to answer "animal" whichever animal was asked for.
+alone: the captions alone tempt a model to answer "animal" whichever animal is asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNSURE = {
     "instrument": "musical instrument", "household": "household item", "sport": "sports item",
     "electronics": "electronic device",
 }  # fmt: skip
-KEPT = 1 / 3  # with more of them a model goes on naming what is not there, with fewer it names less and less
+KEPT = 1 / 3  # right captions for each corrected one, as the shipped weights learned; without any they name ever less
 # A caption as connector.data.captions writes them, which the model learned from, and one of the things it lists.
 CAPTION = re.compile(r"(?P<opening>There (?:is|are)|The image shows|A picture of|This is) (?P<listed>.+)\.")
 PART = re.compile(rf"(?:(?P<number>an?|{'|'.join(NUMBERS[2:])}) )?(?P<name>.+?)(?: (?:at|in) the (?P<where>[a-z ]+))?")
