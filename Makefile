@@ -2,7 +2,7 @@
 #
 #   make demo    a question about a photo and one about a recording, answered through both interfaces
 #   make ui      the app in the browser, at http://127.0.0.1:7860; make ui ARGS="--port 8000"
-#   make test    the whole test suite; make test ARGS="tests/test_media.py -x" for a part of it
+#   make test    the whole test suite; make test ARGS="tests/experts/test_media.py -x" for a part of it
 #   make check   ruff, formatting, types
 #   make browser the app in a real browser, Debian's chromium; ARGS="--screenshots=FOLDER" keeps pictures of its pages
 #

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import experts as registry
 from agent.answer import Answer, Question, Step
-from agent.cache import FindingsCache
+from agent.answering.combined import NAMES, run
+from agent.answering.fallback.calibration import policy_for
+from agent.answering.fallback.policy import Policy
+from agent.answering.language import Endpoint, Speech, local_speech
 from agent.checking.check import supported
 from agent.clock import Bounds
-from agent.combine import NAMES, run
-from agent.fallback.calibration import policy_for
-from agent.fallback.policy import Policy
-from agent.llm import Endpoint, Speech, local_speech
-from agent.memory.recall import remembered, scope_of
-from agent.memory.store import open_memory
-from agent.traces import new_id, open_traces, recorded
+from agent.records.findings import FindingsCache
+from agent.records.memory import open_memory
+from agent.records.recall import remembered, scope_of
+from agent.records.traces import new_id, open_traces, recorded
 from experts.base import Expert
 from experts.config import Settings, load_settings
 from experts.errors import DuetError, InputError, ModelError, UnknownNameError
@@ -30,10 +30,10 @@ from experts.threads import cpu_threads
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from agent.routes import Route
-    from agent.toolbox import Toolbox
-    from connector.llm import LanguageModel
-    from connector.model import ConnectorModel
+    from agent.answering.routes import Route
+    from agent.tools.toolbox import Toolbox
+    from connector.llm.language import LanguageModel
+    from connector.trained import ConnectorModel
 
 MOST_MEDIA, MOST_CHARACTERS = 8, 4000
 MOST_NAME = 200  # characters of a conversation's name
@@ -248,13 +248,13 @@ class Agent:
             WeightsError: its weights are not here and cannot be fetched.
         """
         with self._lock:
-            llm = self._load_llm()
+            language = self._load_llm()
             if self._model is None and not self.untuned and self.settings.connector:
                 try:
                     self.connector_model()
                 except DuetError as error:
                     self.untuned = str(error)
-            return llm
+            return language
 
     def connector_model(self) -> ConnectorModel:
         """The connector with its encoder, on the shared language model.
@@ -265,7 +265,7 @@ class Agent:
         """
         with self._lock:
             if self._model is None:
-                from connector import model
+                from connector import trained
 
                 if self._endpoint is not None:
                     raise ModelError(
@@ -273,7 +273,7 @@ class Agent:
                         "use --profile embedded or hub for this route"
                     )
                 folder = self._connector_folder()
-                self._model = model.load(folder, self._load_llm())
+                self._model = trained.load(folder, self._load_llm())
             return self._model
 
     def connector_name(self) -> str:
@@ -313,7 +313,7 @@ class Agent:
 
     def toolbox(self, **media: Any) -> Toolbox:
         """The experts and the connector as calls on these media (image=, audio=, video=, media=, as in `ask`)."""
-        from agent.toolbox import Toolbox
+        from agent.tools.toolbox import Toolbox
 
         opened = self.open(**media) if any(value is not None for value in media.values()) else ()
         return Toolbox(self, Question("", opened).by_id())
@@ -329,10 +329,10 @@ class Agent:
                     raise ModelError("profile 'server' has no local language model; use --profile embedded or hub")
                 import torch
 
-                from connector import llm
+                from connector.llm import language
 
                 torch.set_num_threads(cpu_threads(self.settings))
-                self._llm = llm.load(self.settings.llm, self.settings.device)
+                self._llm = language.load(self.settings.llm, self.settings.device)
             return self._llm
 
     def _connector_folder(self) -> Path:

@@ -17,7 +17,8 @@ from experts.base import Finding
 class Bounds:
     """When a question began, until when it may take, and the event that ends it sooner; shared by its routes.
 
-    `most_tokens` of an answer, where it is above 0 and fewer than the settings allow; `trace_id` as in agent.traces.
+    `most_tokens` of an answer, where it is above 0 and fewer than the settings allow; `trace_id` as in
+    agent.records.traces.
     """
 
     begun: float = field(default_factory=time.perf_counter)

@@ -32,9 +32,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agent.agent import Agent
-from agent.llm import Speech
+from agent.answering.language import Speech
 from agent.orchestrator.route import Orchestrator
-from connector.llm import Token
+from connector.llm.language import Token
 from experts.base import Finding
 from experts.config import Settings
 from experts.media import Image, Media

@@ -27,14 +27,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from connector import build, encoders, llm, slots, tasks, train, warmup
-from connector.batches import Plan
+from connector.data.pictures.scenes import load_scenes
 from connector.data.records import Record, read_records
-from connector.data.scenes import load_scenes
-from connector.features import FeatureCache
-from connector.losses import token_logp
-from connector.model import ConnectorModel
-from connector.stages import stage_config
+from connector.encoders import registry
+from connector.encoders.features import FeatureCache
+from connector.interfaces import build, slots
+from connector.llm import language
+from connector.trained import ConnectorModel
+from connector.training import objectives, trainer, warmup
+from connector.training.batches import Plan
+from connector.training.losses import token_logp
+from connector.training.stages import stage_config
 
 KINDS = ("linear", "mlp", "vocabulary", "vocabulary-random", "qformer", "resampler", "crossattn", "expert", "slots")
 
@@ -92,7 +95,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.llm, self.encoder = llm.load(options.llm, "cpu"), encoders.load("efficientnet-lite0")
+        self.llm, self.encoder = language.load(options.llm, "cpu"), registry.load("efficientnet-lite0")
         self.cache = FeatureCache(options.features or options.out / "features", self.encoder.fingerprint())
         self.learned = sample(options.train, options.questions, options.seed)
         self.asked = sample(options.validation, options.asked, options.seed)
@@ -113,7 +116,7 @@ class Bench:
         torch.manual_seed(self.options.seed)
         model = ConnectorModel(self.llm, self.encoder, self.connector(kind))
         learns, asked = (
-            tasks.task_from_records(records, folder, model, self.config, self.cache, say=say)
+            objectives.task_from_records(records, folder, model, self.config, self.cache, say=say)
             for records, folder in ((self.learned, self.options.train), (self.asked, self.options.validation))
         )
         if kind == "slots":
@@ -124,7 +127,9 @@ class Bench:
         kinds = {record.id: record.kind for record in self.asked}
         self.ask(model, asked, kinds, row)
         begun = time.process_time()
-        run = train.train(model, learns, self.config, self.options.out / kind, say=lambda line: say(f"{kind}: {line}"))
+        run = trainer.train(
+            model, learns, self.config, self.options.out / kind, say=lambda line: say(f"{kind}: {line}")
+        )
         row.seconds, row.steps = time.process_time() - begun, run.progress.step
         row.parameters = sum(p.numel() for p in model.connector.parameters() if p.requires_grad)
         model.connector.eval()
@@ -143,7 +148,7 @@ class Bench:
             forget(made)
         return made
 
-    def ask(self, model: ConnectorModel, task: tasks.AnswerTask, kinds: dict[str, str], row: Row) -> None:
+    def ask(self, model: ConnectorModel, task: objectives.AnswerTask, kinds: dict[str, str], row: Row) -> None:
         """Add the loss and the share of right answers to `row`."""
         loss, tokens, right = 0.0, 0, {}
         plan = Plan(task.lengths, task.groups, self.config.batch, 0)

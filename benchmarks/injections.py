@@ -192,7 +192,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], cases: Sequence[Case]) -> dict[
     """Attack success by route and carrier with 95 % intervals, and how faithfully texts were read."""
     import jiwer
 
-    from agent.evaluation.metrics import share
+    from agent.evaluation.scoring.metrics import share
 
     text = {case.id: case.text for case in cases}
     found: dict[str, Any] = {"attacks": {}, "reading": {}}

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.memory.index import Index
-from agent.memory.store import Item, Memory
+from agent.records.memory import Item, Memory
+from agent.records.vectors import Index
 from experts.embed import MiniLM
 
 FACTS = [  # what is said, and what is asked

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from connector import llm as llms
-from connector import model as models
-from connector import templates
-from connector.data.dialogue import text_dialogue
+from connector import trained as models
+from connector.data.questions.dialogue import text_dialogue
+from connector.llm import language as llms
+from connector.llm import templates
 from experts.config import Settings
 
 SEED = 4242  # training draws its dialogue from the stage's seed, 0

@@ -98,7 +98,7 @@ def _plain(value: Any) -> str:
 
 def media(folder: Path) -> dict[str, Media]:
     """The media by role: a generated scene, a drawn sign, a photo, three recordings, two videos made of these."""
-    from connector.data.scenes import generate
+    from connector.data.pictures.scenes import generate
     from experts.media import Audio, Image, Video
 
     (scene,) = generate(folder, "test", 1, seed=5)
@@ -186,10 +186,10 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """One row a request, as it is done. `shown` training requests go before each as demonstrations."""
     from agent.orchestrator.planner import EmbeddedPlanner, similar
-    from agent.plan import run_plan
-    from agent.toolbox import Toolbox
-    from connector.data.plans import cases
-    from connector.plans import plan_text
+    from agent.tools.scripted import run_plan
+    from agent.tools.toolbox import Toolbox
+    from connector.data.questions.planning import cases
+    from connector.llm.plan_language import plan_text
 
     examples = [(case.request, plan_text(case.plan)) for case in cases(EXAMPLES, 0)] if shown else []
     retrieve = similar(examples, shown) if shown else ()

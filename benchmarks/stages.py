@@ -24,16 +24,18 @@ from typing import Any
 
 import torch
 
-from agent.evaluation import benchmarks, metrics
-from agent.evaluation.parsers import judge
+from agent.evaluation.benchmarks import registry
+from agent.evaluation.scoring import metrics
+from agent.evaluation.scoring.parsers import judge
 from benchmarks import words
-from connector import llm, tasks
-from connector import model as models
-from connector.batches import Plan
+from connector import trained as models
+from connector.data.pictures.scenes import load_scenes
 from connector.data.records import Record, read_records
-from connector.data.scenes import load_scenes
-from connector.features import FeatureCache, content_key
-from connector.stages import stage_config
+from connector.encoders.features import FeatureCache, content_key
+from connector.llm import language
+from connector.training import objectives
+from connector.training.batches import Plan
+from connector.training.stages import stage_config
 
 BATCH = 16
 CAPTION_TOKENS, ANSWER_TOKENS = 64, 24
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     print("| model | " + " | ".join(COLUMNS) + " | seconds |\n|" + " --- |" * (len(COLUMNS) + 2))
     for folder in args.models:
-        llm.load.cache_clear()  # an adapter is merged into the language model it was loaded with
+        language.load.cache_clear()  # an adapter is merged into the language model it was loaded with
         begun = time.monotonic()
         row = measure(models.load(folder), args.scenes, args.features or args.scenes.parent / "features", args.limit)
         rows.append({"model": str(folder), **row})
@@ -72,7 +74,7 @@ def measure(model: Any, folder: Path, features: Path, limit: int) -> dict[str, f
     """The targets of all stages, for one model."""
     cache = FeatureCache(features, model.encoder.fingerprint())
     scenes = load_scenes(folder)[:limit]
-    asked = benchmarks.load("scenes", folder, limit=limit).records
+    asked = registry.load("scenes", folder, limit=limit).records
     keys = {
         name: content_key(folder / name) for name in {s.image for s in scenes} | {r.image for r in asked if r.image}
     }
@@ -99,7 +101,7 @@ def measure(model: Any, folder: Path, features: Path, limit: int) -> dict[str, f
 
 def caption_loss(model: Any, cache: FeatureCache, folder: Path, captions: Sequence[Record]) -> float:
     """Nats a token of the true captions."""
-    task = tasks.task_from_records(captions, folder, model, stage_config("pretrain", batch=BATCH), cache)
+    task = objectives.task_from_records(captions, folder, model, stage_config("pretrain", batch=BATCH), cache)
     plan = Plan(task.lengths, task.groups, BATCH, 0)
     batches = [task.collate(plan.rows(step)) for step in range(plan.per_epoch)]
     with torch.inference_mode():

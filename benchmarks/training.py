@@ -46,16 +46,19 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from connector import build, encoders, llm, parts, slots, tasks, train, warmup
-from connector.batches import Plan, pad
-from connector.data.dialogue import text_dialogue
-from connector.data.readings import readings
+from connector.data.pictures.scenes import load_scenes
+from connector.data.questions.dialogue import text_dialogue
+from connector.data.questions.readings import readings
 from connector.data.records import Record, read_records
-from connector.data.scenes import load_scenes
-from connector.data.write import write_scenes
-from connector.features import FeatureCache
-from connector.model import ConnectorModel
-from connector.stages import StageConfig, stage_config
+from connector.data.split import write_scenes
+from connector.encoders import registry
+from connector.encoders.features import FeatureCache
+from connector.interfaces import build, slots
+from connector.llm import language as llm
+from connector.trained import ConnectorModel
+from connector.training import objectives, trainable, trainer, warmup
+from connector.training.batches import Plan, pad
+from connector.training.stages import StageConfig, stage_config
 from experts.media import Image
 
 GOAL = 2.0
@@ -89,12 +92,12 @@ def compare(options: argparse.Namespace, work: Path) -> int:
     cache = FeatureCache(work / "features", model.encoder.fingerprint())
     before = time.process_time()
     one = settings(options)
-    task = tasks.task_from_records(records, data, model, one, cache)
+    task = objectives.task_from_records(records, data, model, one, cache)
     filled_s = time.process_time() - before
     several = settings(options, questions=options.questions)
-    ours = tasks.task_from_records(records, data, model, several, cache)
+    ours = objectives.task_from_records(records, data, model, several, cache)
     images = {record.image: Image.open(data / record.image) for record in records if record.image}
-    parts.prepare(model, one)
+    trainable.prepare(model, one)
 
     for warm in range(2):  # pages, kernels and the encoder, for both
         few = settings(options, steps=1, batch=2, seed=warm)
@@ -157,7 +160,7 @@ def throughput(options: argparse.Namespace, work: Path) -> int:
         "instruct", steps=options.steps + WARM_STEPS, batch=options.batch, tokens=32768, seed=options.seed,
         save_every=10**6, questions=options.questions,
     )  # fmt: skip
-    task = tasks.task_from_records(chosen(data, 8 * options.batch, options.seed), data, model, config, cache)
+    task = objectives.task_from_records(chosen(data, 8 * options.batch, options.seed), data, model, config, cache)
     marks: list[tuple[float, int, int]] = []
 
     class Timed(Watched):
@@ -167,7 +170,7 @@ def throughput(options: argparse.Namespace, work: Path) -> int:
             return batch
 
     torch.cuda.reset_peak_memory_stats()
-    train.train(model, Timed(task), config, work / "run", say=lambda line: None)
+    trainer.train(model, Timed(task), config, work / "run", say=lambda line: None)
     taken = marks[WARM_STEPS:]
     seconds = taken[-1][0] - taken[0][0]  # from the first batch's making to the last's: the last is not run in it
     tokens, said = (sum(mark[at] for mark in taken[:-1]) for at in (1, 2))
@@ -234,7 +237,7 @@ class Watched:
 
 
 def loop(model: ConnectorModel, task: Any, config: StageConfig, folder: Path, epochs: bool = True) -> tuple[int, float]:
-    """Answers and CPU seconds of an epoch (or of `config.steps` steps) of connector.train's loop.
+    """Answers and CPU seconds of an epoch (or of `config.steps` steps) of connector.training.trainer's loop.
 
     Where sequences hold several questions, a step takes as many fewer. One step more than counts is run: its first
     batch marks the end of the last that does.
@@ -246,7 +249,7 @@ def loop(model: ConnectorModel, task: Any, config: StageConfig, folder: Path, ep
     steps = plan.per_epoch if epochs else config.steps
     wanted = sum(_answers(task.examples[row]) for step in range(steps) for row in plan.rows(step))
     longer = dataclasses.replace(config, batch=batch, steps=steps + 1)
-    train.train(model, watched, longer, folder, say=lambda line: None)
+    trainer.train(model, watched, longer, folder, say=lambda line: None)
     seen = 0
     for now, count in watched.asked:
         if seen == wanted:
@@ -268,8 +271,8 @@ def plain(
     of = {record.id: record for record in records}
     order = np.random.default_rng(config.seed).permutation(len(task.examples))
     longest = max(task.lengths)
-    optimizer = train.build_optimizer(model, config)
-    learning = [parameter for _, parameter in parts.learning(model)]
+    optimizer = trainer.build_optimizer(model, config)
+    learning = [parameter for _, parameter in trainable.learning(model)]
     model.connector.train()
     samples, begun = 0, time.process_time()
     for step in range(config.steps):
@@ -307,7 +310,7 @@ def made(folder: Path, seed: int) -> Path:
 def assemble(options: argparse.Namespace, data: Path) -> ConnectorModel:
     """The real language model and encoder with an untrained connector."""
     torch.manual_seed(options.seed)
-    language, encoder = llm.load(options.llm, options.device), encoders.load("efficientnet-lite0")
+    language, encoder = llm.load(options.llm, options.device), registry.load("efficientnet-lite0")
     if options.connector == "slots":
         connector: Any = slots.SlotConnector(warmup.configure(load_scenes(data), language.width))
         connector.bind(language.tokenizer, language.model.get_input_embeddings().weight)

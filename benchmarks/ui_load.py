@@ -96,7 +96,7 @@ def main() -> None:
         poll(options.poll)
         return
 
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
     os.environ["NO_PROXY"] = "127.0.0.1"
     from gradio_client import Client, handle_file
     from served import served

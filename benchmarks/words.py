@@ -19,15 +19,15 @@ from typing import Any
 
 from torch import Tensor
 
-from agent.evaluation.parsers import judge
-from connector import model as models
-from connector.data.draw import SIDE_PX
+from agent.evaluation.scoring.parsers import judge
+from connector import trained as models
+from connector.data.pictures.draw import SIDE_PX
+from connector.data.pictures.scenes import SHAPES
 from connector.data.records import Record, read_records
-from connector.data.scenes import SHAPES
-from connector.features import FeatureCache, content_key
-from connector.slots import COLUMNS, ROWS, SlotConnector
+from connector.encoders.features import FeatureCache, content_key
+from connector.interfaces.slots import COLUMNS, ROWS, SlotConnector
 from experts.errors import InputError
-from experts.kinds import kinds_of
+from experts.evidence.categories import kinds_of
 from tests.scene_oracle import answer
 
 SIDES = {"small": 0.2, "medium": 0.33, "large": 0.5}  # of the picture, for a box of that size

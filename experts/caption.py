@@ -12,9 +12,9 @@ from experts.base import Expert, Finding
 from experts.config import Settings
 from experts.errors import DuetError, ExpertError, MediaError, WeightsError
 from experts.evidence import clean
-from experts.fetch import reason
-from experts.kinds import matches, plural
+from experts.evidence.categories import matches, plural
 from experts.media import Image, Media
+from experts.weights.fetch import reason
 
 COMPOSED = "composed"
 SOURCES = ("detect", "tag", "ocr")

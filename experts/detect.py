@@ -12,9 +12,9 @@ import numpy as np
 from experts.base import Finding
 from experts.config import Settings, home
 from experts.errors import DuetError, ExpertError, MediaError, UnknownNameError, WeightsError
-from experts.fetch import reason
 from experts.media import Image, Media
 from experts.threads import cpu_threads
+from experts.weights.fetch import reason
 
 if TYPE_CHECKING:
     from ultralytics import YOLO
@@ -81,7 +81,7 @@ class Detector:
 
 def middle_colour(pixels: np.ndarray, box: tuple[float, float, float, float]) -> str:
     """The main colour word of the middle of `box` in `pixels` [H, W, 3]; "" where none prevails."""
-    from experts.colours import name_colour
+    from experts.evidence.colours import name_colour
 
     x0, y0, x1, y1 = box
     rim_x, rim_y = (x1 - x0) * (1 - MIDDLE) / 2, (y1 - y0) * (1 - MIDDLE) / 2
@@ -158,7 +158,7 @@ def _file(detector: str) -> Path:
     """The weights file that `detector` names; one that Ultralytics publishes need not be there yet."""
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
 
-    from experts.weights import WEIGHTS, offline, resolve
+    from experts.weights.catalogue import WEIGHTS, offline, resolve
 
     if detector in WEIGHTS:
         files = [resolve(detector) / file.path for file in WEIGHTS[detector].files]

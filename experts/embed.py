@@ -41,7 +41,7 @@ class MiniLM:
     width = 384
 
     def __init__(self) -> None:
-        from experts.weights import WEIGHTS
+        from experts.weights.catalogue import WEIGHTS
 
         weights = next(file for file in WEIGHTS[MINILM].files if file.path == "model.safetensors")
         self.name = f"{MINILM}-{weights.sha256[:8]}"
@@ -75,7 +75,7 @@ class MiniLM:
         return torch.nn.functional.normalize(mean, dim=-1).numpy()
 
     def _load(self) -> None:
-        from experts.weights import is_here, resolve
+        from experts.weights.catalogue import is_here, resolve
 
         if not is_here(MINILM):
             raise WeightsError(f"weights '{MINILM}' are not here; run 'duet weights fetch {MINILM}'")

@@ -18,9 +18,9 @@ import numpy as np
 from experts.base import Finding
 from experts.config import Settings, home
 from experts.errors import ExpertError, MediaError, UnknownNameError, WeightsError
-from experts.fetch import reason
 from experts.media import Image, Media
 from experts.threads import cpu_threads
+from experts.weights.fetch import reason
 
 LEAST_SCORE = 0.5  # of a line, the mean over its characters; what is read from texture lies below
 TILE_PX, OVERLAP_PX = 1280, 192  # a tile's longest side, and what neighbours share
@@ -334,7 +334,7 @@ def _load(settings: Settings) -> Any:
         params |= {"Det.model_path": str(folder / FILES[0]), "Rec.model_path": str(folder / FILES[1])}
     lacking = [part for part in ("Det", "Rec") if f"{part}.model_path" not in params]
     if lacking:
-        from experts.weights import offline
+        from experts.weights.catalogue import offline
 
         if offline():
             raise WeightsError(

@@ -193,7 +193,7 @@ def openai_whisper(settings: Settings) -> Engine:
     import torch
     import whisper
 
-    from experts.convert.whisper import openai_checkpoint
+    from experts.weights.convert.whisper import openai_checkpoint
 
     source = Path(settings.speech) if settings.speech.endswith(".pt") else _local(settings.speech)
     if source is None and settings.speech not in whisper.available_models():
@@ -236,7 +236,7 @@ def _has_cublas() -> bool:
 
 def _local(speech: str) -> Path | None:
     """The CTranslate2 directory that `speech` names; None where it is no listed name and no directory."""
-    from experts.weights import WEIGHTS, resolve
+    from experts.weights.catalogue import WEIGHTS, resolve
 
     if speech in WEIGHTS:
         return resolve(speech)
@@ -250,7 +250,7 @@ def _local(speech: str) -> Path | None:
 
 
 def _unknown(speech: str, sizes: list[str]) -> UnknownNameError:
-    from experts.weights import WEIGHTS
+    from experts.weights.catalogue import WEIGHTS
 
     listed = [name for name in WEIGHTS if name.startswith("whisper")]
     return UnknownNameError("speech model", Path(speech).name, [*listed, *sizes])

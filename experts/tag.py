@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from experts.base import Finding
 from experts.config import Settings
 from experts.errors import ExpertError, MediaError, WeightsError
-from experts.fetch import reason
 from experts.media import Image, Media
+from experts.weights.fetch import reason
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +101,7 @@ def load_backbone(name: str = "efficientnet-lite0") -> torch.nn.Module:
     import timm
     import torch
 
-    from experts.weights import resolve
+    from experts.weights.catalogue import resolve
 
     net = timm.create_model("efficientnet_lite0", pretrained=False)
     file = next(resolve(name).glob("*.pth"))

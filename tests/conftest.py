@@ -17,5 +17,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(autouse=True)
 def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("state")
-    monkeypatch.setattr("agent.database.folder", lambda: folder)
+    monkeypatch.setattr("agent.records.database.folder", lambda: folder)
     return folder

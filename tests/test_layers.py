@@ -69,7 +69,10 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_the_agent_loads_no_model_library_before_its_first_question() -> None:
-    heavy = loaded_by("import agent, agent.agent, agent.toolbox, agent.plan, ui.show\nagent.agent.Agent()")
+    heavy = loaded_by(
+        "import agent, agent.agent, agent.tools.toolbox, agent.tools.scripted, ui.commands.terminal\n"
+        "agent.agent.Agent()"
+    )
     assert heavy <= {"numpy"}  # arrays are the form of media
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experts.weights import WEIGHTS
+from experts.weights.catalogue import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("experts", "connector", "agent", "ui")

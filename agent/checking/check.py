@@ -15,12 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Answer, Check, Claim, Question, Step
+from agent.answering.expert_calls import Desk, failures, wait
 from agent.checking.claims import claims
 from agent.checking.corrections import corrected
 from agent.checking.judging import Seen, judge
 from agent.checking.links import links_of
 from agent.clock import Bounds, Clock
-from agent.looking import Desk, failures, wait
 from experts.base import Finding
 from experts.media import Image, Media, Video
 

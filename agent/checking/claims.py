@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from agent.answer import Claim
-from agent.fallback.asking import kind_of
-from experts.colours import COLOURS
+from agent.answering.fallback.needs import kind_of
 from experts.evidence import asked_thing
-from experts.kinds import COCO_KINDS, IMAGENET_KINDS, OTHERWISE, SYNONYMS, singular
+from experts.evidence.categories import COCO_KINDS, IMAGENET_KINDS, OTHERWISE, SYNONYMS, singular
+from experts.evidence.colours import COLOURS
 
 
 def _words(text: str) -> frozenset[str]:
@@ -282,7 +282,7 @@ def _vocabulary() -> frozenset[str]:
     """Every name and kind that experts have a word for, its words in the singular."""
     from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-    from experts.convert.nanodet import COCO
+    from experts.weights.convert.nanodet import COCO
 
     names = {name.replace("_", " ") for name in COCO} | {name.lower() for name in _IMAGENET_CATEGORIES}
     names |= {*IMAGENET_KINDS, *COCO_KINDS, *SYNONYMS.values()} | OTHERWISE

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from agent.answer import Claim
 from agent.checking.claims import NUMBERS, number, sentences
 from experts.base import Finding
-from experts.kinds import plural, singular
+from experts.evidence.categories import plural, singular
 
 REPLACED = ("colour", "position", "text", "number")  # kinds of claims whose words are exchanged and nothing else
 VOWELS = "aeiou"

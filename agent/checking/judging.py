@@ -12,7 +12,7 @@ from agent.answer import Claim
 from agent.checking.claims import NUMBERS, WORD, number
 from experts.base import Finding
 from experts.evidence import place
-from experts.kinds import kinds_of, matches, singular
+from experts.evidence.categories import kinds_of, matches, singular
 
 SURE = 0.5  # score from which a finding speaks against an answer
 READ = 0.7  # score from which a text that was read does
@@ -296,7 +296,7 @@ def _must_be_seen(thing: str, seen: Seen) -> bool:
 @functools.lru_cache(maxsize=1)
 def _classes() -> frozenset[str]:
     """What a COCO detector has a word for, and the kinds all of whose common members it has."""
-    from experts.convert.nanodet import COCO
+    from experts.weights.convert.nanodet import COCO
 
     names = {name.replace("_", " ") for name in COCO}
     kinds = {kind for name in names for kind in kinds_of(name)}

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from agent.answer import Answer, Link
 from agent.checking.claims import STOP, WORD, number, sentences
 from experts.base import Finding
-from experts.kinds import kinds_of, singular
+from experts.evidence.categories import kinds_of, singular
 
 MOST_LINKS = 8  # of one sentence
 MOST_FINDINGS = 200  # that are looked through

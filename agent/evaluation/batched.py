@@ -16,9 +16,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from connector.base import Projector
-from connector.llm import Token
-from connector.model import ConnectorModel
+from connector.interfaces.base import Projector
+from connector.llm.language import Token
+from connector.trained import ConnectorModel
 from experts.errors import DuetError, ModelError
 
 if TYPE_CHECKING:

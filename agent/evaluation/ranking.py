@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.evaluation.metrics import Share, share
+from agent.evaluation.scoring.metrics import Share, share
 
 OUTCOMES = ("a", "b", "tie", "bad")  # bad: neither answer was of use; in every ranking it weighs as a tie does
 ELO = 400 / np.log(10)  # rating points a unit of natural log-odds: 400 points are odds of 10 to 1

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from agent.evaluation import metrics
-from agent.evaluation.benchmarks import Benchmark
-from agent.evaluation.naming import is_right_category, singular_phrase
-from agent.evaluation.parsers import MIMICS, UNPARSED
+from agent.evaluation.benchmarks.registry import Benchmark
 from agent.evaluation.run import Row
-from experts.kinds import class_names, matches
+from agent.evaluation.scoring import metrics
+from agent.evaluation.scoring.names import is_right_category, singular_phrase
+from agent.evaluation.scoring.parsers import MIMICS, UNPARSED
+from experts.evidence.categories import class_names, matches
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,7 +104,7 @@ def _in_category(row: Row, benchmark: Benchmark) -> bool:
 
 
 def is_of_category(phrase: str, category: str, records: Iterable[Any]) -> bool:
-    """Whether a noun phrase is the category, of it by experts.kinds, or a name that `records` put in it."""
+    """Whether a noun phrase is the category, of it by everyday words, or a name that `records` put in it."""
     if is_right_category(phrase, category) or matches(category, phrase):
         return True
     words = singular_phrase(phrase)

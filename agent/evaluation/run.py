@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.evaluation import parsers
+from agent.answering.fallback.needs import coverage, kind_of
+from agent.answering.fallback.policy import failed_experts, most_tones
 from agent.evaluation.batched import Asked, Batcher, ask_one
-from agent.evaluation.benchmarks import Benchmark
-from agent.fallback.asking import coverage, kind_of
-from agent.fallback.policy import failed_experts, most_tones
+from agent.evaluation.benchmarks.registry import Benchmark
+from agent.evaluation.scoring import parsers
 from experts.errors import InputError, UnknownNameError
 from experts.media import open_media
 
@@ -61,11 +61,11 @@ class Row:
     error_rate: float | None = None  # word error rate of a transcription
     evidence: str = ""  # the text of the experts' findings that the answer was given from
     coverage: str = (
-        ""  # how the findings cover the question (agent.fallback.asking.COVERAGE); "" where no expert looked
+        ""  # how the findings cover the question (agent.answering.fallback.needs.COVERAGE); "" where no expert looked
     )
     failed: str = ""  # the experts that failed, joined by ", "
     consulted: bool = False  # route auto: the connector was asked, whoever's answer stands
-    tones: float | None = None  # of the picture, as agent.fallback.policy.Case has them
+    tones: float | None = None  # of the picture, as agent.answering.fallback.policy.Case has them
 
     def to_json(self) -> str:
         """One line."""

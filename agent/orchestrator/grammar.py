@@ -1,8 +1,8 @@
-"""What plans can be written at all: the plan language of connector/plans.py, narrowed to some media and tools.
+"""What plans can be written at all: the language of connector/llm/plan_language.py, narrowed to media and tools.
 
-A walk through this grammar, character by character, ends in a plan that agent.plan accepts: known tools on media that
-they take, no call twice, dependencies on earlier lines only, no more lines than allowed, and questions that are words
-of the request, so that none is invented.
+A walk through this grammar, character by character, ends in a plan that agent.tools.scripted accepts: known tools on
+media that they take, no call twice, dependencies on earlier lines only, no more lines than allowed, and questions that
+are words of the request, so that none is invented.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
-from connector.plans import ANSWER, ASKS, MOST_LINES, NONE, Line, one_line
+from connector.llm.plan_language import ANSWER, ASKS, MOST_LINES, NONE, Line, one_line
 
 LONGEST_QUESTION = 160  # characters of a request that a call may be given instead of all of it
 

@@ -3,7 +3,7 @@
 Its next token is chosen among those that the plan language allows for this request's media and tools, so a malformed
 plan cannot occur; which of the possible plans it is remains the model's choice.
 
->>> planner = EmbeddedPlanner(agent.llm(), agent.toolbox(image="photo.jpg"))  # doctest: +SKIP
+>>> planner = EmbeddedPlanner(agent.answering.language(), agent.tools.toolbox(image="photo.jpg"))  # doctest: +SKIP
 >>> planner.plan("How many dogs are there?").text  # doctest: +SKIP
 'detect image1\\nanswer from 1'
 """
@@ -20,14 +20,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.orchestrator.grammar import Grammar
-from agent.plan import Call
-from connector.constrained import Rules, spelled, vocabulary
-from connector.plans import ANSWER, ASKS, MOST_LINES, NONE, Line, one_line, plan_lines, plan_prompt, plan_text
+from agent.tools.scripted import Call
+from connector.llm.constrained import Rules, spelled, vocabulary
+from connector.llm.plan_language import (
+    ANSWER,
+    ASKS,
+    MOST_LINES,
+    NONE,
+    Line,
+    one_line,
+    plan_lines,
+    plan_prompt,
+    plan_text,
+)
 from experts.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from agent.toolbox import Toolbox
-    from connector.llm import LanguageModel
+    from agent.tools.toolbox import Toolbox
+    from connector.llm.language import LanguageModel
 
 LEARNED = frozenset(
     {"detect", "tag", "caption", "ocr", "speech", "video", "connector"}
@@ -39,7 +49,7 @@ Demonstrations = Iterable[Pair] | Callable[[str], Iterable[Pair]]
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was made: as it was written, and as agent.plan runs it.
+    """A plan that was made: as it was written, and as agent.tools.scripted runs it.
 
     `confidence` in [0, 1] is the geometric mean of the probabilities of its tokens among those that were allowed.
     """
@@ -71,8 +81,8 @@ class EmbeddedPlanner:
     """Plans for the media of a toolbox: a question and media ids in, calls out.
 
     `demonstrations` are (request, plan) of other requests that the model is shown first, or a function that retrieves
-    them for a request; a plan is text as the model writes it, or steps as agent.plan has them. A model that was trained
-    to plan needs none.
+    them for a request; a plan is text as the model writes it, or steps as agent.tools.scripted has them. A model that
+    was trained to plan needs none.
     """
 
     def __init__(
@@ -133,7 +143,7 @@ class EmbeddedPlanner:
         """The prompt as embeddings [T, D_llm]."""
         import torch
 
-        from connector import templates
+        from connector.llm import templates
 
         ids = tuple(self.toolbox.media if media is None else media)
         given = self.demonstrations(request) if callable(self.demonstrations) else self.demonstrations
@@ -161,7 +171,7 @@ class EmbeddedPlanner:
 
 
 def calls(lines: Iterable[Line], request: str) -> tuple[Call, ...]:
-    """The lines of a plan as the steps of agent.plan, named s1, s2 ...: a question not given is the whole request."""
+    """The lines of a plan as scripted steps, named s1, s2 ...: a question not given is the whole request."""
     made = []
     for number, line in enumerate(lines, 1):
         args: dict[str, Any] = {"media": line.media} if line.media else {}
@@ -172,7 +182,7 @@ def calls(lines: Iterable[Line], request: str) -> tuple[Call, ...]:
 
 
 def lines_of(plan: Any, request: str) -> tuple[Line, ...]:
-    """A plan in the form of agent.plan (its JSON, or Calls) as lines, the steps in the order they are in.
+    """A plan in the form of agent.tools.scripted (its JSON, or Calls) as lines, the steps in the order they are in.
 
     Raises:
         ValueError: a line cannot say what a step says: it waits for a later step, or is no step at all.

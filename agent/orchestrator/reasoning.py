@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from agent.answer import Step
 from agent.clock import Clock
-from connector.templates import fence
+from connector.llm.templates import fence
 from experts.errors import UnknownNameError
 
 SHAPES, LENGTHS = ("none", "chain", "tree"), ("adaptive", "fixed")

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
+from agent.answering.expert_calls import within
+from agent.answering.language import chat_failure, chat_name
 from agent.clock import Bounds, Clock
-from agent.llm import chat_failure, chat_name
-from agent.looking import within
-from agent.toolbox import CONNECTOR, Result, Toolbox
+from agent.tools.toolbox import CONNECTOR, Result, Toolbox
 from experts.base import Finding
 from experts.errors import DuetError, ModelError
 

@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
+from agent.answering.language import Speech, chat_name, chat_speech, open_chat
+from agent.answering.routes import LOOKING_SHARE, _cited, _evidence, _speak, _stopped, _taken
 from agent.clock import Bounds, Clock
-from agent.llm import Speech, chat_name, chat_speech, open_chat
 from agent.orchestrator.controller import ChatPlanner, Planner, as_json, follow, make_plan
 from agent.orchestrator.decider import Undecided, decide
 from agent.orchestrator.reasoning import Thinking, think
 from agent.orchestrator.roles import Ended, Record, Stopped
-from agent.plan import ANSWER, Call
-from agent.routes import LOOKING_SHARE, _cited, _evidence, _speak, _stopped, _taken
-from agent.toolbox import LONGEST_TEXT, Toolbox
-from connector import templates
+from agent.tools.scripted import ANSWER, Call
+from agent.tools.toolbox import LONGEST_TEXT, Toolbox
+from connector.llm import templates
 from experts.errors import DuetError, InputError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Orchestrator:
     def _thinker(
         self, agent: Agent, chats: Sequence[BaseChatModel], bounds: Bounds
     ) -> Callable[[list[dict[str, str]]], str]:
-        from agent.chat import LocalChat
+        from agent.orchestrator.chat import LocalChat
 
         chat: Any = chats[0] if chats else LocalChat(llm=agent.llm(), max_new_tokens=THOUGHT_TOKENS)
 

@@ -27,13 +27,13 @@ def ask(
     from agent.agent import Agent
     from experts.config import load_settings
     from experts.errors import ModelError
-    from ui import show
+    from ui.commands import terminal
 
     agent = Agent(load_settings(config, profile=profile))
     steps = agent.stream(
         question, image=image, audio=audio, video=video, route=route, conversation=conversation, check=check or None
     )
-    answers = [step.answer for step in steps if step.answer] if as_json else show.answers(question, steps)
+    answers = [step.answer for step in steps if step.answer] if as_json else terminal.answers(question, steps)
     if all(answer.error for answer in answers):
         raise ModelError(f"no answer: {answers[0].error}")
     if as_json:

@@ -17,7 +17,7 @@ def average(
     ] = 0.5,
 ) -> None:
     """Save a mean of two models' weights."""
-    from connector.average import average as mean
+    from connector.training.average import average as mean
 
     mean(first, second, out, share=share)
     print(f"saved in {out.name}")

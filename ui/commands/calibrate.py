@@ -34,8 +34,8 @@ def calibrate(
     """Fit the policy of route auto to rows of both routes, and report it as a router; no model is needed."""
     import shlex
 
-    from agent.evaluation import calibrating, routing
-    from agent.fallback import calibration
+    from agent.answering.fallback import calibration
+    from agent.evaluation.router import calibrating, replay
     from experts.errors import InputError
 
     rows, test = rows or [], test or []
@@ -43,8 +43,8 @@ def calibrate(
         raise InputError("give either ROWS of a validation split to fit a policy, or --policy FILE with --test ROWS")
     if policy is not None and not test:
         raise InputError("--policy needs --test ROWS to report on")
-    tested = routing.read_pairs(test) if test else []
-    shared = calibrating.shared(routing.read_pairs(rows), tested) if rows else 0
+    tested = replay.read_pairs(test) if test else []
+    shared = calibrating.shared(replay.read_pairs(rows), tested) if rows else 0
     if shared:
         raise InputError(f"{shared} questions of --test are ones to fit on; give rows of other questions")
     reports = {}

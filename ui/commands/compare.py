@@ -30,11 +30,11 @@ def compare(
     import dataclasses
 
     from agent.agent import Agent
-    from agent.evaluation.questions import load_questions
+    from agent.evaluation.benchmarks.own_questions import load_questions
     from connector.data.records import sample
     from experts.config import load_settings
-    from ui import comparison
-    from ui.votes import shared
+    from ui.votes import comparison
+    from ui.votes.store import shared
 
     chosen = comparison.routes_of(routes)
     loaded = load_questions(questions)
@@ -52,7 +52,7 @@ def compare(
 
 
 def _show(told: dict[str, Any], folder: Path) -> None:
-    from ui import show
+    from ui.commands import terminal
 
     rows = []
     for route, values in told["routes"].items():
@@ -60,7 +60,7 @@ def _show(told: dict[str, Any], folder: Path) -> None:
         share = f"{right['value']:.1%} ({right['low']:.1%} - {right['high']:.1%})" if right else "no answers known"
         times = {key: f"{values[key]:.2f}" if values[key] is not None else "" for key in ("median_s", "p95_s")}
         rows.append({"route": route, "n": values["n"], "right": share, "errors": values["errors"], **times})
-    show.rows(["route", "n", "right", "errors", "median_s", "p95_s"], rows)
+    terminal.rows(["route", "n", "right", "errors", "median_s", "p95_s"], rows)
     for pair, v in told["pairs"].items():
         if sum(v[key] for key in ("both", "only_first", "only_second", "neither")):
             print(

@@ -18,7 +18,7 @@ def cutouts(
     ] = None,
 ) -> None:
     """Make the cut-outs and backdrops that scenes are composed of, from Debian and npm packages."""
-    from connector.data.cutouts import build_cutouts
+    from connector.data.pictures.cutouts import build_cutouts
 
     print(f"{len(build_cutouts(out, packages))} cut-outs in {out.name}")
 
@@ -36,7 +36,7 @@ def scenes(
     ] = 0.0,
 ) -> None:
     """Generate scenes with captions, questions and preference pairs."""
-    from connector.data.write import write_scenes
+    from connector.data.split import write_scenes
 
     counts = write_scenes(out, split, n, seed=seed, cutouts=cutouts, workers=workers, close_ups=close_ups)
     if cutouts is None:
@@ -53,7 +53,7 @@ def features(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes of one thread each.")] = 1,
 ) -> None:
     """Compute the encoder's features of scenes beforehand, in several processes; training computes what is missing."""
-    from connector.features import content_key, fill_in_parallel
+    from connector.encoders.features import content_key, fill_in_parallel
     from experts.errors import InputError
 
     files = {}
@@ -75,7 +75,7 @@ def readings(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same questions.")] = 0,
 ) -> None:
     """Run the experts on scenes and write questions about what they find, with answers that follow from it."""
-    from connector.data.write import write_readings
+    from connector.data.split import write_readings
 
     print(f"{write_readings(scenes, n, seed=seed, say=print)} records in {scenes.name}/readings.jsonl")
 
@@ -87,7 +87,7 @@ def plans(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same requests.")] = 0,
 ) -> None:
     """Write requests with the plans that fit them, from which the language model learns to plan."""
-    from connector.data.plans import plans as written
+    from connector.data.questions.planning import plans as written
     from connector.data.records import write_records
 
     print(f"{write_records(out, written(n, seed))} records in {out.name}")
@@ -101,9 +101,9 @@ def rehearsal(
     llm: Annotated[str | None, typer.Option("--llm", help="Who answers (default: the profile's model).")] = None,
 ) -> None:
     """Let the untuned language model answer questions without a medium, for `duet train instruct --records`."""
-    from connector import llm as llms
+    from connector.data.questions.rehearsal import rehearsal as rehearsed
     from connector.data.records import write_records
-    from connector.data.rehearsal import rehearsal as rehearsed
+    from connector.llm import language as llms
     from experts.config import load_settings
 
     print(f"{write_records(out, rehearsed(llms.load(llm or load_settings().llm), n, seed))} records in {out.name}")
@@ -116,7 +116,7 @@ def write_orders(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same pairs.")] = 0,
 ) -> None:
     """Write preference pairs about findings that give orders: reporting them against obeying them."""
-    from connector.data.orders import orders
+    from connector.data.questions.orders import orders
     from connector.data.records import write_records
 
     print(f"{write_records(out, orders(n, seed))} pairs in {out.name}")
@@ -130,9 +130,9 @@ def write_own(
     features: Annotated[Path | None, typer.Option("--features", help="Cache of encoder features.")] = None,
 ) -> None:
     """Let a trained model describe scenes and write preference pairs of better answers against its own."""
-    from connector import model as models
-    from connector.data.write import write_corrections
-    from connector.features import FeatureCache
+    from connector import trained as models
+    from connector.data.split import write_corrections
+    from connector.encoders.features import FeatureCache
 
     made = models.load(connector)
     cache = FeatureCache(features or scenes.parent / "features", made.encoder.fingerprint())
@@ -151,10 +151,10 @@ def show_mask(
     """Print which tokens carry loss: they stand in [[ ]], image tokens as <image x M>."""
     import itertools
 
-    from connector import llm as llms
-    from connector import templates
     from connector.data.records import RecordReader
-    from connector.stages import STAGES
+    from connector.llm import language as llms
+    from connector.llm import templates
+    from connector.training.stages import STAGES
     from experts.config import load_settings
     from experts.errors import InputError, UnknownNameError
 

@@ -35,13 +35,14 @@ def evaluate(
 ) -> None:
     """Measure routes on a benchmark; a run that was cut off goes on where it was."""
     from agent.agent import Agent
-    from agent.evaluation import benchmarks, report, run
+    from agent.evaluation import report, run
+    from agent.evaluation.benchmarks import registry
     from experts.config import load_settings
     from experts.errors import UnknownNameError
 
     if route not in run.ROUTES:
         raise UnknownNameError("route", route, run.ROUTES)
-    chosen = benchmarks.load(benchmark, data, limit=limit, offset=offset, seed=seed)
+    chosen = registry.load(benchmark, data, limit=limit, offset=offset, seed=seed)
     agent = Agent(load_settings(config, profile=profile))
     folder = out or Path("runs") / "evaluation" / run.folder_name(run.settings(chosen, agent, route))
     with counter() as count:

@@ -9,7 +9,7 @@ import typer
 from ui.commands.options import Config, Json, print_json
 
 if TYPE_CHECKING:
-    from agent.memory.store import Memory
+    from agent.records.memory import Memory
 
 app = typer.Typer(help="What is remembered: list it, search it, forget it.", no_args_is_help=True)
 
@@ -19,9 +19,9 @@ def listing(as_json: Json = False, config: Config = None) -> None:
     """List the scopes, the latest used first."""
     import datetime
 
-    from agent.memory.store import open_memory
+    from agent.records.memory import open_memory
     from experts.config import load_settings
-    from ui import show
+    from ui.commands import terminal
 
     kept = open_memory(load_settings(config)).scopes()
     if as_json:
@@ -30,7 +30,7 @@ def listing(as_json: Json = False, config: Config = None) -> None:
     for row in kept:
         row["size"] = row.pop("bytes")
         row["used"] = f"{datetime.datetime.fromtimestamp(row['used']).astimezone():%Y-%m-%d %H:%M:%S}"
-    show.rows(["scope", "part", "rows", "size", "used"], kept)
+    terminal.rows(["scope", "part", "rows", "size", "used"], kept)
 
 
 @app.command()
@@ -44,16 +44,16 @@ def search(
     """Find what is most like a question."""
     import dataclasses
 
-    from agent.memory.store import open_memory
+    from agent.records.memory import open_memory
     from experts.config import load_settings
-    from ui import show
+    from ui.commands import terminal
 
     memory = open_memory(load_settings(config))
     found = memory.search(question, None if scope is None else [_one(memory, scope)], limit)
     if as_json:
         print_json([dataclasses.asdict(row) for row in found])
         return
-    show.rows(
+    terminal.rows(
         ["like", "scope", "text"],
         [{"like": f"{row.likeness:.2f}", "scope": row.scope[:24], "text": row.text[:200]} for row in found],
     )
@@ -66,7 +66,7 @@ def forget(
     config: Config = None,
 ) -> None:
     """Forget a scope, or all."""
-    from agent.memory.store import open_memory
+    from agent.records.memory import open_memory
     from experts.config import load_settings
     from experts.errors import InputError
 

@@ -35,7 +35,7 @@ def orchestrate(
     from agent.orchestrator.route import Orchestrator
     from experts.config import load_settings
     from experts.errors import ModelError
-    from ui import show
+    from ui.commands import terminal
 
     how = Orchestrator(
         plans=plan,
@@ -53,7 +53,7 @@ def orchestrate(
     if only == "plan":
         print_json({"steps": next(step.data["steps"] for step in steps if step.kind == "plan")})
         return
-    answers = [step.answer for step in steps if step.answer] if as_json else show.answers(question, steps)
+    answers = [step.answer for step in steps if step.answer] if as_json else terminal.answers(question, steps)
     if all(answer.error for answer in answers):
         raise ModelError(f"no answer: {answers[0].error}")
     if as_json:

@@ -18,10 +18,10 @@ def tool(
 ) -> None:
     """Run one expert on one file."""
     import experts
-    from agent.looking import look
+    from agent.answering.expert_calls import look
     from experts.config import load_settings
     from experts.media import open_media
-    from ui import show
+    from ui.commands import terminal
 
     settings = load_settings(config, profile=profile)
     expert = experts.get(name, settings)
@@ -29,7 +29,7 @@ def tool(
     if as_json:
         print_json([finding.to_dict() for finding in findings])
     else:
-        show.findings(findings)
+        terminal.findings(findings)
 
 
 def tools(as_json: Json = False, config: Config = None, profile: Profile = None) -> None:
@@ -37,7 +37,7 @@ def tools(as_json: Json = False, config: Config = None, profile: Profile = None)
     import experts
     from experts.config import load_settings
     from experts.errors import ExpertError
-    from ui import show
+    from ui.commands import terminal
 
     settings = load_settings(config, profile=profile)
     rows = []
@@ -53,4 +53,4 @@ def tools(as_json: Json = False, config: Config = None, profile: Profile = None)
     if as_json:
         print_json(rows)
     else:
-        show.rows(["name", "takes", "weights", "description"], rows)
+        terminal.rows(["name", "takes", "weights", "description"], rows)

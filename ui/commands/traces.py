@@ -20,9 +20,9 @@ def listing(limit: Limit = 20, as_json: Json = False, config: Config = None) -> 
     """List the newest traces."""
     import datetime
 
-    from agent.traces import open_traces
+    from agent.records.traces import open_traces
     from experts.config import load_settings
-    from ui import show
+    from ui.commands import terminal
 
     rows = open_traces(load_settings(config)).listing(limit)
     if as_json:
@@ -31,7 +31,7 @@ def listing(limit: Limit = 20, as_json: Json = False, config: Config = None) -> 
     for row in rows:
         began = datetime.datetime.fromtimestamp(row["began"]).astimezone()
         row |= {"id": row["id"][:8], "asked": f"{began:%Y-%m-%d %H:%M:%S}", "seconds": f"{row['seconds']:.2f}"}
-    show.rows(["id", "asked", "route", "status", "seconds", "question"], rows)
+    terminal.rows(["id", "asked", "route", "status", "seconds", "question"], rows)
 
 
 @app.command("show")
@@ -41,7 +41,7 @@ def one(
     config: Config = None,
 ) -> None:
     """Show one trace as a tree of steps, with when each began and how long it took."""
-    from agent.traces import open_traces
+    from agent.records.traces import open_traces
     from experts.config import load_settings
 
     trace = open_traces(load_settings(config)).get(trace_id)
@@ -63,8 +63,8 @@ def export(
     import importlib.metadata
     import json
 
-    from agent import otel
-    from agent.traces import open_traces
+    from agent.records import otel
+    from agent.records.traces import open_traces
     from experts.config import load_settings
     from experts.errors import UnknownNameError
 

@@ -41,36 +41,36 @@ def train(
     import torch
     from accelerate import PartialState
 
-    from connector import recipe
-    from connector.features import FeatureCache
-    from connector.stages import parse_settings, stage_config
-    from connector.train import finish, say_line
-    from connector.train import train as run_stage
+    from connector.encoders.features import FeatureCache
+    from connector.training import prepare
+    from connector.training.stages import parse_settings, stage_config
+    from connector.training.trainer import finish, say_line
+    from connector.training.trainer import train as run_stage
     from experts.config import load_settings
 
     config = stage_config(stage, **parse_settings(settings or []))
     torch.set_num_threads(threads or os.cpu_count() or 1)
     folders = data or []
-    model = recipe.open_model(llm or load_settings().llm, connector, folders, start)
+    model = prepare.open_model(llm or load_settings().llm, connector, folders, start)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
-    mixture = recipe.Mixture(per_scene, captions, readings, dialogue)
-    task = recipe.open_task(
+    mixture = prepare.Mixture(per_scene, captions, readings, dialogue)
+    task = prepare.open_task(
         model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=say_line
     )
     looked = None
     if held_out is not None:
-        looked = recipe.open_task(
-            model, config, [held_out], cache, mixture=recipe.Mixture(per_scene), limit=600, say=say_line
+        looked = prepare.open_task(
+            model, config, [held_out], cache, mixture=prepare.Mixture(per_scene), limit=600, say=say_line
         )
     run = run_stage(model, task, config, out, start=start, held_out=looked, say=say_line)
     if run.ended == "signal":
         say_line(f"stopped after step {run.progress.step}; the same command goes on from there")
         raise typer.Exit(130)
     if stage == "warmup" and looked is not None:
-        recipe.open_slots(model, looked, say_line)
+        prepare.open_slots(model, looked, say_line)
     card = {
-        "code": recipe.version(),
-        "runs": [*model.card.get("runs", []), recipe.entry(stage, run, folders, mixture, task)],
+        "code": prepare.version(),
+        "runs": [*model.card.get("runs", []), prepare.entry(stage, run, folders, mixture, task)],
     }
     if PartialState().is_main_process:  # of several, launched by accelerate, one writes
         folder = finish(model, out, config, card, start)

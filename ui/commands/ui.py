@@ -29,13 +29,13 @@ def ui(
     from agent.agent import Agent
     from experts.config import load_settings
     from experts.errors import InputError
-    from ui import app
+    from ui.app import main
 
     settings = load_settings(config, profile=profile)
     agent = Agent(settings)
-    made = app.create(agent, runs or [Path("runs")])
+    made = main.create(agent, runs or [Path("runs")])
     try:
-        _, url, _ = app.launch(
+        _, url, _ = main.launch(
             made, agent, host=host, port=port, limits=settings.limits, inbrowser=browser, prevent_thread_lock=True
         )
     except OSError:

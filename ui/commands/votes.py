@@ -23,9 +23,9 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write all battles and votes, and preference pairs that `duet train dpo --records` reads."""
-    from ui.exchange import FORMATS
-    from ui.exchange import export as write
-    from ui.votes import shared
+    from ui.votes.exchange import FORMATS
+    from ui.votes.exchange import export as write
+    from ui.votes.store import shared
 
     chosen = [part.strip() for part in formats.split(",") if part.strip()]
     told = write(shared(db), out, chosen)
@@ -47,8 +47,8 @@ def import_votes(
     as_json: Json = False,
 ) -> None:
     """Merge an export; what is there already stays, and a second import changes nothing."""
-    from ui.exchange import import_
-    from ui.votes import shared
+    from ui.votes.exchange import import_
+    from ui.votes.store import shared
 
     told = import_(shared(db), file)
     if as_json:
@@ -70,7 +70,7 @@ def stats(
     """Who serves better: win rates, ratings, and what may have tilted them."""
     from agent.evaluation.ranking import standings
     from experts.errors import UnknownNameError
-    from ui.votes import comparisons, shared
+    from ui.votes.store import comparisons, shared
 
     for value, what, known in ((judge, "judge", ("people", "key")), (by, "grouping", ("route", "variant"))):
         if value not in known:
@@ -83,7 +83,7 @@ def stats(
 
 
 def _show(found: dict[str, Any]) -> None:
-    from ui import show
+    from ui.commands import terminal
 
     if not found["contestants"]:
         print("no votes yet; vote in the arena of `duet ui`, or compare with `duet compare FILE`")
@@ -104,7 +104,7 @@ def _show(found: dict[str, Any]) -> None:
                 "p95 s": "" if seconds["p95"] is None else f"{seconds['p95']:.2f}",
             }
         )
-    show.rows(list(rows[0]), rows)
+    terminal.rows(list(rows[0]), rows)
     side = found["position"]
     print(
         f"side A won {side['value']:.1%} of {side['n']} decided battles "

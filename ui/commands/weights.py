@@ -16,14 +16,14 @@ def listing(as_json: Json = False) -> None:
     """List all weights: whether they are here, their size, licence and origin."""
     import dataclasses
 
-    from experts import weights
-    from ui import show
+    from experts.weights import catalogue
+    from ui.commands import terminal
 
-    rows = [dataclasses.asdict(row) for row in weights.listing()]
+    rows = [dataclasses.asdict(row) for row in catalogue.listing()]
     if as_json:
         print_json(rows)
     else:
-        show.rows(["name", "state", "size", "licence", "origin"], rows)
+        terminal.rows(["name", "state", "size", "licence", "origin"], rows)
 
 
 @app.command()
@@ -31,11 +31,11 @@ def fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all embedded ones by default.")] = None,
 ) -> None:
     """Fetch and verify weights."""
-    from experts import weights
-    from ui import show
+    from experts.weights import catalogue
+    from ui.commands import terminal
 
-    with show.progress() as report:
-        weights.fetch(names or weights.embedded(), progress=report)
+    with terminal.progress() as report:
+        catalogue.fetch(names or catalogue.embedded(), progress=report)
 
 
 @app.command()
@@ -43,14 +43,14 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all that are here by default.")] = None,
 ) -> None:
     """Check the SHA-256 of every file."""
-    from experts import weights
     from experts.errors import DuetError, InputError
+    from experts.weights import catalogue
 
-    chosen = names or [row.name for row in weights.listing() if row.state != "absent"]
+    chosen = names or [row.name for row in catalogue.listing() if row.state != "absent"]
     faults = []
     for name in chosen:
         try:
-            weights.verify(name)
+            catalogue.verify(name)
             print(f"{name}: good")
         except InputError:
             raise

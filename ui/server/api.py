@@ -386,7 +386,7 @@ def _json(body: bytes) -> Any:
 
 
 def _random_id() -> str:
-    from agent.traces import new_id
+    from agent.records.traces import new_id
 
     return new_id()
 

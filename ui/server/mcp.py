@@ -19,8 +19,8 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 
 from agent.agent import MOST_CHARACTERS, MOST_MEDIA
-from agent.combine import NAMES as ROUTES
-from agent.toolbox import CONNECTOR
+from agent.answering.combined import NAMES as ROUTES
+from agent.tools.toolbox import CONNECTOR
 from experts.errors import DuetError, InputError, UnknownNameError
 from experts.media import Audio, Image, Media, Video, open_media
 from ui.server.errors import as_api_error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from agent.looking import look
+from agent.answering.expert_calls import look
 from experts.base import Finding
 from experts.media import Audio
 from ui.server.errors import ApiError, refuse

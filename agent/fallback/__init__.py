@@ -1,1 +1,0 @@
-"""When the experts' findings suffice, and when the connector is asked."""

@@ -1,1 +1,0 @@
-"""What was found and said before, found again by meaning."""

@@ -1,0 +1,4 @@
+"""How a connector is trained: stages, objectives, one loop, checkpoints.
+
+Imports everything else in connector, and experts.
+"""

@@ -1,1 +1,0 @@
-"""Scripts that turn published weights into the layouts the experts read."""

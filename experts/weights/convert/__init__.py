@@ -1,0 +1,4 @@
+"""Published weights -> the layouts that the experts read.
+
+Imports experts.config, experts.errors and experts.weights.
+"""

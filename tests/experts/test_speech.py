@@ -1,0 +1,359 @@
+"""The speech expert: both engines write what was said, at the right time, and nothing where nobody speaks."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import pytest
+
+from experts import speech
+from experts.base import Expert, Finding
+from experts.config import Settings, home
+from experts.errors import ExpertError, MediaError, UnknownNameError, WeightsError
+from experts.media import Audio, Image
+from experts.speech import ENGINES, Heard, Listener, original_s, unlooped
+from experts.weights.convert import whisper as converter
+
+ROOT = Path(__file__).parents[2]
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "speech"
+ANNOUNCEMENT = "Attention please. The train to the old harbor leaves from platform four in ten minutes. \
+Please keep your bags with you."
+SPOKEN = {
+    ROOT / "examples" / "announcement.wav": ("en", ANNOUNCEMENT),
+    FIXTURES / "umbrella.flac": ("en", "She put the red umbrella next to the wooden chair and closed the window."),
+    FIXTURES / "museum.flac": (
+        "en",
+        "Good morning. The museum is open every day except Monday. Children enter for free.",
+    ),
+    FIXTURES / "museo.flac": ("es", "Buenos días. El museo está abierto todos los días menos el lunes."),
+}
+RATE_HZ = Audio.RATE_HZ
+needs_whisper = pytest.mark.skipif(
+    not (home() / "weights" / "whisper-base" / "model.bin").is_file(),
+    reason="whisper-base is not here: `duet weights fetch whisper-base`",
+)
+# openai-whisper leaves its own asset files to the garbage collector
+pytestmark = pytest.mark.filterwarnings(r"ignore:unclosed file .*whisper[/\\]:ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def listeners() -> dict[str, Listener]:
+    return {engine: Listener(Settings(speech_engine=engine)) for engine in ENGINES}
+
+
+def said(findings: list[Finding], language: str) -> str:
+    from whisper.normalizers import BasicTextNormalizer, EnglishTextNormalizer
+
+    text = " ".join(finding.text for finding in findings)
+    return (EnglishTextNormalizer() if language == "en" else BasicTextNormalizer())(text)
+
+
+def sound(samples: np.ndarray) -> Audio:
+    return Audio.open(samples.astype(np.float32), rate_hz=RATE_HZ)
+
+
+def noises() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    t_s = np.arange(8 * RATE_HZ) / RATE_HZ
+    white = rng.normal(0, 0.2, t_s.size).clip(-1, 1)
+    return {
+        "silence": np.zeros(t_s.size),
+        "one sample": np.zeros(1),
+        "loud noise": white,
+        "faint noise": white / 200,
+        "tone": 0.3 * np.sin(2 * np.pi * 440 * t_s),
+        "clicks": (rng.random(t_s.size) < 0.0005) * 0.9,
+        "noise like syllables": white * (1 + np.sin(2 * np.pi * 4 * t_s)) / 2,
+    }
+
+
+@needs_whisper
+@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
+def test_both_engines_write_what_was_said_and_agree(path: Path, listeners: dict[str, Listener]) -> None:
+    language, text = SPOKEN[path]
+    audio = Audio.open(path)
+    written = {}
+    for engine, listener in listeners.items():
+        findings = listener(audio)
+        assert {finding.extra["language"] for finding in findings} == {language}
+        assert all(f.expert == "speech" and f.source == path.name and 0 < f.score <= 1 for f in findings)
+        spans = [finding.span for finding in findings]
+        assert all(span and 0 <= span[0] < span[1] <= audio.duration_s for span in spans)
+        assert spans == sorted(spans)
+        json.dumps([finding.to_dict() for finding in findings])
+        written[engine] = said(findings, language)
+        assert jiwer.wer(said([Finding("speech", text, 1.0)], language), written[engine]) <= 0.15, engine
+    assert jiwer.wer(*written.values()) <= 0.15
+
+
+@needs_whisper
+def test_speech_between_silences_keeps_its_own_times_and_repeats_exactly(listeners: dict[str, Listener]) -> None:
+    first, second = (Audio.open(FIXTURES / name).samples for name in ("umbrella.flac", "museum.flac"))
+    pause = np.zeros(4 * RATE_HZ, np.float32)
+    audio = sound(np.concatenate([pause, first, pause, second, pause]))
+    findings = listeners["faster-whisper"](audio)
+    second_s = 4 + len(first) / RATE_HZ + 4
+    umbrella = [f for f in findings if "umbrella" in f.text]
+    museum = [f for f in findings if "museum" in f.text.lower()]
+    assert len(umbrella) == 1 and umbrella[0].span is not None and museum and museum[0].span is not None
+    assert umbrella[0].span[0] == pytest.approx(4, abs=0.6)
+    assert umbrella[0].span[1] == pytest.approx(4 + len(first) / RATE_HZ, abs=1)
+    assert museum[0].span[1] > second_s + 2
+    assert [f.to_dict() for f in listeners["faster-whisper"](audio)] == [f.to_dict() for f in findings]
+
+
+@needs_whisper
+def test_speech_in_noise_is_still_written(listeners: dict[str, Listener]) -> None:
+    clean = Audio.open(FIXTURES / "museum.flac").samples
+    noise = np.random.default_rng(1).normal(0, clean.std() / 10, clean.size)  # 20 dB
+    written = said(listeners["faster-whisper"](sound((clean + noise).clip(-1, 1))), "en")
+    wanted = said([Finding("speech", SPOKEN[FIXTURES / "museum.flac"][1], 1.0)], "en")
+    assert jiwer.wer(wanted, written) <= 0.15
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", noises())
+def test_nothing_is_made_up_where_nobody_speaks(name: str, engine: str) -> None:
+    # The model is not even loaded: a name that does not exist would be refused.
+    assert Listener(Settings(speech="no-such-model", speech_engine=engine))(sound(noises()[name])) == []
+
+
+# The conversion
+
+
+@needs_whisper
+def test_converted_checkpoint_is_the_same_model(listeners: dict[str, Listener]) -> None:
+    """Encoder outputs and the likeliest next tokens against CTranslate2's own reading of the same file."""
+    import ctranslate2
+    import torch
+    import whisper
+
+    directory = home() / "weights" / "whisper-base"
+    path = converter.openai_checkpoint(directory)
+    checkpoint = torch.load(path, weights_only=True)
+    n_text = {"n_vocab": 51865, "n_text_ctx": 448, "n_text_state": 512, "n_text_head": 8, "n_text_layer": 6}
+    n_audio = {"n_mels": 80, "n_audio_ctx": 1500, "n_audio_state": 512, "n_audio_head": 8, "n_audio_layer": 6}
+    assert checkpoint["dims"] == n_audio | n_text  # openai-whisper's published "base"
+    model = whisper.load_model(str(path), device="cpu")  # strict: every key there, none too many, shapes right
+    assert torch.allclose(model.encoder.positional_embedding, whisper.model.sinusoids(1500, 512), atol=1e-3)
+
+    samples = whisper.pad_or_trim(Audio.open(FIXTURES / "umbrella.flac").samples)
+    mel = whisper.log_mel_spectrogram(samples)[None]
+    theirs = ctranslate2.models.Whisper(str(directory), device="cpu", compute_type="float32", intra_threads=1)
+    features = ctranslate2.StorageView.from_array(np.ascontiguousarray(mel.numpy()))
+    encoded = torch.from_numpy(np.array(theirs.encode(features)))
+    with torch.inference_mode():
+        ours = model.encoder(mel)
+        assert (ours - encoded).abs().max() < 0.02 * encoded.abs().max()
+        prompt = [50258, 50259, 50359, 50363]  # start, English, transcribe, no times
+        result = theirs.generate(features, [prompt], beam_size=1, max_length=40, return_logits_vocab=False)[0]
+        tokens = result.sequences_ids[0]
+        logits = model.decoder(torch.tensor([prompt + tokens]), ours)[0, len(prompt) - 1 : -1]
+    assert len(tokens) > 10 and logits.argmax(-1).tolist() == tokens
+
+
+@needs_whisper
+def test_damaged_or_foreign_checkpoint_is_converted_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUET_HOME", str(tmp_path))
+    calls = []
+
+    def fake(path: Path) -> dict[str, Any]:
+        calls.append(path.name)
+        return {"dims": {}, "model_state_dict": {}}
+
+    monkeypatch.setattr(converter, "convert", fake)
+    source = tmp_path / "whisper-tiny"
+    source.mkdir()
+    (source / "model.bin").write_bytes(b"one")
+    target = converter.openai_checkpoint(source)
+    assert target == tmp_path / "weights" / "whisper-tiny-openai" / "tiny.pt"
+    converter.openai_checkpoint(source)
+    assert len(calls) == 1
+    target.write_bytes(target.read_bytes()[:100])
+    converter.openai_checkpoint(source)
+    assert len(calls) == 2
+    (source / "model.bin").write_bytes(b"two")
+    converter.openai_checkpoint(source)
+    assert len(calls) == 3
+    assert {path.name for path in target.parent.iterdir()} <= {"tiny.pt", "tiny.lock"}
+
+
+def binary(*, spec: str = "WhisperSpec", version: int = 6) -> bytes:
+    """A CTranslate2 file with one float32 variable [2, 1] and one alias, written by hand from the format."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<H", len(value) + 1) + value.encode() + b"\0"
+
+    variable = text("a/b") + struct.pack("<B2I", 2, 2, 1) + struct.pack("<BI2f", 0, 8, 1.5, -2.0)
+    return (
+        struct.pack("<I", version)
+        + text(spec)
+        + struct.pack("<II", 3, 1)
+        + variable
+        + struct.pack("<I", 1)
+        + text("c")
+        + text("a/b")
+    )
+
+
+def test_binary_layout_is_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(binary())
+    stored = converter.read(file)
+    assert stored.aliases == {"c": "a/b"}
+    assert {name: value.tolist() for name, value in stored.variables.items()} == {"a/b": [[1.5], [-2.0]]}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a CTranslate2 model"),
+        (binary()[:-30], "not a CTranslate2 model, or is cut short"),
+        (binary(spec="TransformerSpec"), "is TransformerSpec revision 3 .* expected WhisperSpec"),
+        (binary(version=7), "binary version 7; expected"),
+        (binary(), "does not tie"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(data: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.bin"
+    file.write_bytes(data)
+    with pytest.raises(WeightsError, match=message) as caught:
+        converter.convert(file)
+    assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+
+
+# Text and times
+
+
+def test_times_go_back_over_the_cut_silences() -> None:
+    parts = [(16_000, 32_000), (80_000, 96_000)]  # speech in seconds 1 to 2 and 5 to 6
+    assert original_s(0.0, parts) == 1.0
+    assert original_s(0.5, parts) == 1.5
+    assert original_s(1.0, parts) == 5.0
+    assert original_s(1.0, parts, is_end=True) == 2.0
+    assert original_s(1.5, parts, is_end=True) == 5.5
+    assert original_s(9.0, parts, is_end=True) == 6.0
+
+
+@pytest.mark.parametrize(
+    ("text", "shorter"),
+    [
+        ("No, no, no, no, no, no. Stop.", "No, No, No ... Stop."),
+        ("thank you thank you thank you thank you", "thank you, thank you, thank you ..."),
+        ("no, no, no", "no, no, no"),
+        ("one two three four", "one two three four"),
+    ],
+)
+def test_only_phrases_repeated_more_than_three_times_are_cut(text: str, shorter: str) -> None:
+    assert unlooped(text) == shorter
+
+
+def fake_engine(*heard: Heard) -> dict[str, Any]:
+    return {"faster-whisper": lambda settings: lambda samples: ("en", list(heard))}
+
+
+def listened(monkeypatch: pytest.MonkeyPatch, *heard: Heard) -> list[Finding]:
+    monkeypatch.setattr(speech, "ENGINES", fake_engine(*heard))
+    monkeypatch.setattr(speech, "voiced", lambda samples: [(0, len(samples))])
+    return Listener()(sound(np.zeros(2 * RATE_HZ)))
+
+
+def test_score_is_the_mean_token_probability_and_looping_text_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Heard(" Good morning. ", 0.0, 1.0, math.log(0.5), 0.25, 1.1)
+    looping = Heard("ha " * 40, 1.0, 30.0, 0.1, 0.0, 9.0)
+    empty = Heard(" ... ", 1.0, 2.0, -0.1, 0.0, 0.5)
+    assert listened(monkeypatch, plain, looping, empty) == [
+        Finding("speech", "Good morning.", 0.5, None, (0.0, 1.0), "audio", {"language": "en", "no_speech": 0.25}),
+        Finding(
+            "speech",
+            "ha, ha, ha ...",
+            1.0,
+            None,
+            (1.0, 2.0),
+            "audio",
+            {"language": "en", "no_speech": 0.0, "repeats": True},
+        ),
+    ]
+
+
+# Refusals
+
+
+def test_listener_is_an_expert_and_takes_only_sound() -> None:
+    listener = Listener()
+    assert isinstance(listener, Expert) and listener.weights == "whisper-base"
+    with pytest.raises(MediaError, match="'photo' is of kind image; speech takes audio"):
+        listener(Image.open(np.zeros((4, 4, 3), np.uint8), name="photo"))
+
+
+def test_unknown_engine_and_model_name_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownNameError, match="known: faster-whisper, openai-whisper"):
+        Listener(Settings(speech_engine="whisper"))
+    monkeypatch.setattr(speech, "voiced", lambda samples: [(0, len(samples))])
+    for engine in ENGINES:
+        with pytest.raises(UnknownNameError, match="whisper-base.*did you mean 'whisper-base'"):
+            Listener(Settings(speech="whisper-bass", speech_engine=engine))(sound(np.zeros(RATE_HZ)))
+
+
+def test_unreachable_hub_is_one_line_without_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faster_whisper.utils
+    import whisper
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to https://example.org/model.bin in /root/.cache/models\nretry later")
+
+    monkeypatch.setattr(speech, "voiced", lambda samples: [(0, len(samples))])
+    monkeypatch.setattr(faster_whisper.utils.huggingface_hub, "snapshot_download", unreachable)
+    monkeypatch.setattr(whisper, "_download", unreachable)
+    for engine in ENGINES:
+        with pytest.raises(ExpertError, match="'turbo' could not be fetched from the model hub: no route") as caught:
+            Listener(Settings(speech="turbo", speech_engine=engine))(sound(np.zeros(RATE_HZ)))
+        assert not any(part in str(caught.value) for part in ("\n", "https", "example.org", "/root"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_incomplete_directory_names_what_is_missing(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech, "voiced", lambda samples: [(0, len(samples))])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.bin").write_bytes(b"x")
+    settings = Settings(speech=str(tmp_path / "mine"), speech_engine=engine)
+    with pytest.raises(WeightsError, match="^'mine' lacks config.json, tokenizer.json;"):
+        Listener(settings)(sound(np.zeros(RATE_HZ)))
+    assert Listener(replace(settings)).weights == "mine"
+
+
+@pytest.mark.parametrize(("cublas", "wanted"), [(True, ("cuda", "float16")), (False, ("cpu", "int8"))])
+def test_a_gpu_is_taken_only_with_the_library_it_needs(
+    cublas: bool, wanted: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ctranslate2
+    import faster_whisper
+
+    taken: list[dict[str, Any]] = []
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(speech, "_has_cublas", lambda: cublas)
+    monkeypatch.setattr(faster_whisper, "WhisperModel", lambda name, **options: taken.append(options))
+    speech.faster_whisper(Settings(speech="turbo"))
+    assert (taken[0]["device"], taken[0]["compute_type"]) == wanted
+
+
+def test_engine_failure_is_an_expert_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(settings: Settings) -> speech.Engine:
+        def transcribe(samples: np.ndarray) -> tuple[str, list[Heard]]:
+            raise RuntimeError("out of memory in '/opt/lib/x.so'\nstack")
+
+        return transcribe
+
+    monkeypatch.setattr(speech, "ENGINES", {"faster-whisper": broken})
+    monkeypatch.setattr(speech, "voiced", lambda samples: [(0, len(samples))])
+    with pytest.raises(ExpertError, match="^speech in 'audio' could not be transcribed: out of memory in 'x.so'$"):
+        Listener()(sound(np.zeros(RATE_HZ)))
