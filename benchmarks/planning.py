@@ -195,7 +195,7 @@ def measure(
     retrieve = similar(examples, shown) if shown else ()
     for asked in questions:
         toolbox = Toolbox(agent, {name: roles[role] for name, role in asked["media"].items()})
-        plan = EmbeddedPlanner(agent.llm(), toolbox, demonstrations=retrieve).plan(asked["request"])
+        plan = EmbeddedPlanner(agent.context.llm(), toolbox, demonstrations=retrieve).plan(asked["request"])
         steps = plan.to_dict()["steps"]
         row = {
             "id": asked["id"],
@@ -237,8 +237,8 @@ def main() -> None:
         for row in measure(agent, asked, roles, shown=options.demonstrations, execute=not options.no_execute):
             rows.append(row)
             print(json.dumps(row, ensure_ascii=False), file=out, flush=True)
-    if agent.untuned:
-        print(f"without its adapter: {agent.untuned}")
+    if agent.context.untuned:
+        print(f"without its adapter: {agent.context.untuned}")
     for family in [*dict.fromkeys(row["family"] for row in rows), "all"]:
         figures = summarise([row for row in rows if family in (row["family"], "all")])
         shown = (

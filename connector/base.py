@@ -1,6 +1,6 @@
 """The protocol of a multimodal model: whatever can be the connector, and the language model inside it.
 
-Three kinds keep it: one trained here (connector/trained.py), any that transformers can load (connector/pretrained/), and
+Three kinds keep it: one trained here (connector/trained.py), any that transformers loads (connector/pretrained/), and
 one behind an OpenAI-compatible endpoint (connector/endpoint.py). Routes, checking, evaluation, server, arena and app
 know this file and nothing of families.
 """
@@ -66,7 +66,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer about to be given. Closing `tokens` ends the model's work; iterating it raises ModelError if it fails."""
+    """An answer about to be given. Closing `tokens` ends the model's work; reading it raises ModelError if it fails."""
 
     model: str  # the name that the trace shows
     adapter: str  # the LoRA in its weights, "" where there is none

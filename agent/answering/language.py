@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.answering.expert_calls import within
 from agent.clock import Bounds
+from agent.expert_calls import within
 from connector.llm import templates
 from connector.llm.language import Token
 from experts.config import Settings

@@ -1,4 +1,4 @@
-"""The routes from a question to an answer, all with one signature: `route(question, agent, bounds) -> Iterator[Step]`.
+"""The routes from a question to an answer, all with one signature: `route(question, context, bounds)` gives Steps.
 
 Both routes end in the same call of the same language model with the same decoding; they differ only in what stands at
 "Input:" in the prompt: text that experts found, or soft tokens of the connector.
@@ -15,9 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
-from agent.answering.expert_calls import Desk, failures, wait
 from agent.answering.language import Speech
 from agent.clock import Bounds, Clock
+from agent.expert_calls import Workers, failures, wait
 from agent.records.recall import choose
 from experts.base import Finding
 from experts.errors import ModelError
@@ -26,9 +26,9 @@ from experts.evidence.categories import matches
 from experts.media import Image, Media, Video
 
 if TYPE_CHECKING:
-    from agent.agent import Agent
+    from agent.context import Context
 
-Route = Callable[[Question, "Agent", Bounds], Iterator[Step]]
+Route = Callable[[Question, "Context", Bounds], Iterator[Step]]
 
 READING = re.compile(
     r"\b(read|say|says|said|written|write|text|word|words|sign|letter|number plate|label|title|spell|logo|name on)\b",
@@ -57,14 +57,18 @@ def choose_experts(question: Question, kinds: Mapping[str, Iterable[str]]) -> li
     return plan
 
 
-def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
+def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
     """Media -> experts -> findings -> evidence text -> the language model."""
     clock = Clock("experts", bounds)
     yield from _taken(question, clock)
-    desk = Desk()
-    own = agent.settings.captioner != "composed"  # a composed caption says again what the other experts say
-    plan = choose_experts(question, {name: kinds for name, kinds in agent.kinds().items() if own or name != "caption"})
-    asked = [(name, medium, desk.look(partial(agent.expert, name), medium, agent.cache)) for name, medium in plan]
+    workers = Workers()
+    own = context.settings.captioner != "composed"  # a composed caption says again what the other experts say
+    plan = choose_experts(
+        question, {name: kinds for name, kinds in context.kinds().items() if own or name != "caption"}
+    )
+    asked = [
+        (name, medium, workers.look(partial(context.expert, name), medium, context.cache)) for name, medium in plan
+    ]
     until = bounds.begun + LOOKING_SHARE * bounds.longest_s
     findings: dict[str, list[Finding]] = {medium.name: [] for medium in question.media}
     failed: dict[str, list[str]] = {medium.name: [] for medium in question.media}
@@ -88,7 +92,7 @@ def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
             )
             findings[medium.name] += kept
             if not look.error:
-                weights = agent.expert(name).weights
+                weights = context.expert(name).weights
                 data = {"weights": weights, **about, **({"cached": True} if look.cached else {})}
                 yield clock.step("expert", name, **times, findings=kept, data=data)
         for who, reason, when in faults:
@@ -101,7 +105,7 @@ def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
         yield clock.finish(text, error=text)
         return
     begun = time.perf_counter()
-    read = choose(question, findings, agent.memory, bounds)
+    read = choose(question, findings, context.memory, bounds)
     for text, data in read.notes:
         yield clock.step("note", "memory", since=begun, text=text, data=data)
     evidence = "\n".join([_evidence(question, read.findings, failed, captions=own), *read.lines])
@@ -109,13 +113,13 @@ def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
     cited = (*named, *(finding for finding in read.cited if finding not in named))
     yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited)
     begun = time.perf_counter()
-    speech = agent.speech(question.text, evidence, bounds)
-    if agent.untuned:
-        yield clock.step("note", "connector", text=f"answered without its adapter: {agent.untuned}")
+    speech = context.speech(question.text, evidence, bounds)
+    if context.untuned:
+        yield clock.step("note", "connector", text=f"answered without its adapter: {context.untuned}")
     yield from _speak(clock, speech, found, since=begun)
 
 
-def connector(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
+def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
     """Media -> encoder -> connector -> soft tokens -> the language model."""
     clock = Clock("connector", bounds)
     yield from _taken(question, clock)
@@ -137,10 +141,10 @@ def connector(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step
         text = "The connector cannot hear: it has no encoder for sound. Ask the experts route."
         yield clock.finish(text, error=text)
         return
-    model = agent.connector_model()
+    model = context.connector_model()
     if model.n_tokens == 0 and len(images) > 1:
         raise ModelError(
-            f"connector '{agent.connector_name()}' takes one picture at a time, here are {len(images)}; "
+            f"connector '{context.connector_name()}' takes one picture at a time, here are {len(images)}; "
             "ask about one image"
         )
     begun = time.perf_counter()
@@ -162,12 +166,12 @@ def connector(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step
     prompt = model.prompt(question.text, images, features=features)  # [T, D_llm]
     describe: Any = getattr(model.connector, "describe", None)
     says = {"says": [describe(features, row) for row in range(len(images))]} if describe else {}
-    yield clock.step("connect", agent.connector_name(), since=begun, data=says)
+    yield clock.step("connect", context.connector_name(), since=begun, data=says)
     begun = time.perf_counter()
     llm = model.llm
     tokens = llm.stream(
         prompt,
-        max_new_tokens=bounds.longest(agent.settings.max_new_tokens),
+        max_new_tokens=bounds.longest(context.settings.max_new_tokens),
         stop=bounds.stop,
         within=model.inside(question.text, features),
     )

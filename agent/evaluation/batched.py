@@ -9,6 +9,7 @@ model) is answered one question at a time, through the same code.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections import OrderedDict
@@ -88,9 +89,11 @@ class Batcher:
         self._features: _Memory = _Memory(remembered // 4)
         self._current: Asked | None = None
         self._turn = 0
-        kind = type("Batching", (_Batching, type(agent)), {})
-        self.agent: Agent = object.__new__(kind)
-        self.agent.__dict__.update(agent.__dict__, _batcher=self)
+        kind = type("Batching", (_Batching, type(agent.context)), {})
+        context = object.__new__(kind)
+        context.__dict__.update(agent.context.__dict__, _batcher=self)
+        self.agent: Agent = copy.copy(agent)
+        self.agent.context = context
 
     def ask(self, questions: Sequence[Asked]) -> None:
         """Answer all; seconds of a batch are shared equally among its questions."""
@@ -113,7 +116,7 @@ class Batcher:
         assert asked.done or asked.waiting is not None, f"unfinished after {time.perf_counter() - begun:.0f} s"
 
     def _speak(self, todo: Sequence[Asked]) -> None:
-        llm = self.agent.llm()
+        llm = self.agent.context.llm()
         for at in range(0, len(todo), self.batch):
             group = todo[at : at + self.batch]
             turns = [asked.waiting for asked in group if asked.waiting is not None]
@@ -154,7 +157,7 @@ class Batcher:
 
 
 class _Batching:
-    """What a batching agent does otherwise than the agent it was made from; stands before its class in the MRO."""
+    """What a batching context does otherwise than the one it was made from; stands before its class in the MRO."""
 
     _batcher: Batcher
 

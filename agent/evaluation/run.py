@@ -141,11 +141,15 @@ def models(agent: Agent, route: str) -> dict[str, Any]:
         "endpoint_model": s.endpoint_model,
     }  # fmt: skip
     if s.profile != "server":
-        named |= {"llm": agent.llm().name, "adapter": agent.llm().adapter}
+        named |= {"llm": agent.context.llm().name, "adapter": agent.context.llm().adapter}
     if route != "experts" and s.profile != "server":
-        named["connector"] = _fingerprint(agent.connector_model().connector)
+        named["connector"] = _fingerprint(agent.context.connector_model().connector)
     if route == "auto":
-        told = repr(agent.policy) if is_dataclass(agent.policy) else type(agent.policy).__qualname__
+        told = (
+            repr(agent.context.policy)
+            if is_dataclass(agent.context.policy)
+            else type(agent.context.policy).__qualname__
+        )
         named["policy"] = hashlib.sha256(told.encode()).hexdigest()[:16]
     return named
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.answer import Step
-from agent.answering.expert_calls import within
 from agent.clock import Bounds, Clock
+from agent.expert_calls import within
 from agent.orchestrator.roles import Ended, Record, Stopped, careful, listed, looked_step, settled
 from agent.tools.scripted import ANSWER, FORM, Call, Done, carry_out, check_plan
 from agent.tools.toolbox import CONNECTOR, Result, Toolbox

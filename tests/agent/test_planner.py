@@ -81,7 +81,7 @@ def shuffle(llm: LanguageModel, seed: int) -> None:
 def test_whatever_the_model_would_say_it_writes_a_plan_that_passes_the_check() -> None:
     odd = FakeExpert("count-cells", kinds=["image", "video"])
     made = agent(more=(odd,))
-    llm = made.llm()
+    llm = made.context.llm()
     sets = [
         {"image": image()},
         {"image": [image(1, "a.png"), image(2, "b.png")], "audio": sound()},
@@ -166,10 +166,10 @@ def test_a_plan_has_no_more_lines_than_allowed() -> None:
 def test_media_bound_what_can_be_planned() -> None:
     made = agent()
     for seed in range(8):
-        shuffle(made.llm(), seed)
-        heard = EmbeddedPlanner(made.llm(), made.toolbox(audio=sound())).plan("What is in the picture?")
+        shuffle(made.context.llm(), seed)
+        heard = EmbeddedPlanner(made.context.llm(), made.toolbox(audio=sound())).plan("What is in the picture?")
         assert {line.tool for line in heard.lines} <= {"speech", "answer"}
-    assert EmbeddedPlanner(made.llm(), made.toolbox()).plan("What is in the picture?").lines == ()
+    assert EmbeddedPlanner(made.context.llm(), made.toolbox()).plan("What is in the picture?").lines == ()
 
 
 def test_no_character_is_quoted_that_the_tokenizer_cannot_write_alone() -> None:
@@ -262,17 +262,17 @@ def test_steps_that_are_no_plan_are_named(plan: Any) -> None:
 
 def test_the_planner_asks_in_the_words_of_its_training_records() -> None:
     made = agent()
-    read = asked_of(made.llm())
+    read = asked_of(made.context.llm())
     toolbox = made.toolbox(image=image(), audio=sound())
-    EmbeddedPlanner(made.llm(), toolbox).plan("Transcribe  the\ntape.")
+    EmbeddedPlanner(made.context.llm(), toolbox).plan("Transcribe  the\ntape.")
     record = next(r for r in plans(200, 3) if "\nMedia: image1, audio1\n" in r.question)
     question = record.question.rpartition("Request: ")[0] + "Request: Transcribe the tape."
-    assert read == [templates.prompt_ids(made.llm().tokenizer, question).ids]
+    assert read == [templates.prompt_ids(made.context.llm().tokenizer, question).ids]
 
 
 def test_demonstrations_are_shown_before_the_request_whatever_form_their_plans_have() -> None:
     made = agent()
-    read = asked_of(made.llm())
+    read = asked_of(made.context.llm())
     steps = {"steps": [{"id": "a", "tool": "ocr", "args": {"media": "image2"}, "depends_on": []}]}
     for plan in ("ocr image2", steps):
         asked: list[str] = []
@@ -281,21 +281,21 @@ def test_demonstrations_are_shown_before_the_request_whatever_form_their_plans_h
             asked.append(request)
             yield "Read it.", plan
 
-        EmbeddedPlanner(made.llm(), made.toolbox(image=image()), demonstrations=retrieve).plan("Who is it?")
+        EmbeddedPlanner(made.context.llm(), made.toolbox(image=image()), demonstrations=retrieve).plan("Who is it?")
         assert asked == ["Who is it?"]
     assert read[0] == read[1]
-    shown = made.llm().tokenizer.decode(read[0])
+    shown = made.context.llm().tokenizer.decode(read[0])
     assert f"{INSTRUCTION}\nMedia: image2\nRequest: Read it.\nocr image2\n\nMedia: image1\nRequest: Who is it?" in shown
     with pytest.raises(InputError, match="a demonstration is no plan: line 1"):
-        EmbeddedPlanner(made.llm(), made.toolbox(), demonstrations=[("Read it.", "read it!")]).plan("Who?")
+        EmbeddedPlanner(made.context.llm(), made.toolbox(), demonstrations=[("Read it.", "read it!")]).plan("Who?")
 
 
 def test_tools_that_were_not_learned_are_described_in_the_prompt() -> None:
     made = agent(more=(FakeExpert("count-cells"),))
-    read = asked_of(made.llm())
-    EmbeddedPlanner(made.llm(), made.toolbox(image=image())).plan("How many cells?")
-    EmbeddedPlanner(made.llm(), made.toolbox(audio=sound())).plan("How many cells?")  # which it does not take
-    shown = [made.llm().tokenizer.decode(ids) for ids in read]
+    read = asked_of(made.context.llm())
+    EmbeddedPlanner(made.context.llm(), made.toolbox(image=image())).plan("How many cells?")
+    EmbeddedPlanner(made.context.llm(), made.toolbox(audio=sound())).plan("How many cells?")  # which it does not take
+    shown = [made.context.llm().tokenizer.decode(ids) for ids in read]
     assert ["Tool count-cells: Says what a test wants it to.\n" in text for text in shown] == [True, False]
 
 
@@ -322,13 +322,13 @@ def test_similar_requests_come_last_and_share_the_rarest_words() -> None:
 def test_what_cannot_be_planned_is_told() -> None:
     made = agent()
     with pytest.raises(InputError, match="the request is empty"):
-        EmbeddedPlanner(made.llm(), made.toolbox()).plan(" \n")
+        EmbeddedPlanner(made.context.llm(), made.toolbox()).plan(" \n")
     with pytest.raises(InputError, match="no medium has the id 'image2'; accepted: image1"):
-        EmbeddedPlanner(made.llm(), made.toolbox(image=image())).plan("What?", ["image2"])
+        EmbeddedPlanner(made.context.llm(), made.toolbox(image=image())).plan("What?", ["image2"])
     stop = threading.Event()
     stop.set()
     with pytest.raises(ModelError, match="was stopped before its plan was whole"):
-        EmbeddedPlanner(made.llm(), made.toolbox(image=image()), stop=stop).plan("What?")
+        EmbeddedPlanner(made.context.llm(), made.toolbox(image=image()), stop=stop).plan("What?")
     poor = tiny_llm.language_model("t5")
     with pytest.raises(ModelError, match=r"'tiny-t5' cannot write plans: its tokenizer has no token for '\\n'"):
         EmbeddedPlanner(poor, agent(poor).toolbox(image=image())).plan("What?")

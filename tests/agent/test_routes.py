@@ -104,7 +104,7 @@ def test_auto_stays_with_experts_that_suffice_and_gives_their_reason_where_not()
 
 def test_auto_keeps_the_experts_answer_where_the_connector_cannot_answer() -> None:
     agent, _ = make_agent([FakeExpert("detect")])
-    agent.connector_model().encoder.encode = lambda images: 1 / 0  # type: ignore[method-assign]
+    agent.context.connector_model().encoder.encode = lambda images: 1 / 0  # type: ignore[method-assign]
     (answer,) = agent.ask("How many dogs?", image=image(), route="auto")
     assert (answer.route, answer.fallback, answer.text) == ("experts", None, "There are two dogs.")
     assert [step.text for step in answer.trace if step.kind == "error"] == ["it failed inside (ZeroDivisionError)"]
@@ -182,7 +182,7 @@ def test_connector_sees_a_videos_frames_and_says_that_it_cannot_hear_its_sound()
 def test_expert_that_failed_inside_the_video_expert_is_an_error_not_a_finding() -> None:
     inner = {"detect": FakeExpert("detect", DOGS), "tag": FakeExpert("tag", ExpertError("torn"))}
     watcher = Watcher(experts=inner)
-    agent = Agent(Settings(), experts={"video": watcher}, model=fakes.make_agent()[0].connector_model())
+    agent = Agent(Settings(), experts={"video": watcher}, model=fakes.make_agent()[0].context.connector_model())
     (answer,) = agent.ask("Is there a cat?", video=video(heard=False), route="experts")
     assert {finding.expert for finding in answer.findings} == {"detect"}
     assert [(step.name, step.text) for step in answer.trace if step.kind == "error"] == [("tag", "torn")]

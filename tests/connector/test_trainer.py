@@ -208,22 +208,24 @@ def test_sigterm_ends_after_the_step_with_a_checkpoint_and_the_run_goes_on(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import test_train
-from connector import tasks
-collate, seen = tasks.AnswerTask.collate, []
+import test_trainer
+from connector.training import objectives
+collate, seen = objectives.AnswerTask.collate, []
 def counted(self, rows):
     seen.append(rows)
     if len(seen) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return collate(self, rows)
-tasks.AnswerTask.collate = counted
-test_train.go(Path(sys.argv[1]), run="killed")
+objectives.AnswerTask.collate = counted
+test_trainer.go(Path(sys.argv[1]), run="killed")
 """
 
 
 def test_a_run_killed_without_warning_goes_on_to_the_same_result(tmp_path: Path) -> None:
     tests = Path(__file__).parents[1] / "support"
-    paths = os.pathsep.join([str(tests), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join(
+        [str(tests), str(Path(__file__).parent), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)], env=os.environ | {"PYTHONPATH": paths}, timeout=120, check=False
     )
@@ -537,8 +539,8 @@ def test_groups_are_never_mixed() -> None:
 LAUNCHED = """
 import sys
 from pathlib import Path
-import test_train
-test_train.go(Path(sys.argv[1]), sys.argv[2], run="launched")
+import test_trainer
+test_trainer.go(Path(sys.argv[1]), sys.argv[2], run="launched")
 """
 
 
@@ -550,7 +552,9 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(tmp_path: Path,
     tests = Path(__file__).parents[1] / "support"
     script = tmp_path / "launched.py"
     script.write_text(LAUNCHED)
-    paths = os.pathsep.join([str(tests), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join(
+        [str(tests), str(Path(__file__).parent), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     ended = subprocess.run(
         [*launch, str(script), str(tmp_path), stage],

@@ -192,7 +192,7 @@ assert share is None
 assert url.startswith("http://127.0.0.1:")
 assert b"Duet" in urllib.request.urlopen(url).read()
 made.close(verbose=False)
-assert agent._llm is None and agent._model is None
+assert agent.context._llm is None and agent.context._model is None
 print("LOADED", *{"torch", "transformers", "ultralytics", "faster_whisper"} & set(sys.modules))
 """
     (tmp_path / "cwd").mkdir()
