@@ -23,8 +23,8 @@ from experts.media import Audio, Image, Media, Video, open_media
 
 if TYPE_CHECKING:
     from agent.answering.routes import Route
-    from agent.tools.toolbox import Toolbox
-    from connector.trained import ConnectorModel
+    from agent.toolbox.tools import Toolbox
+    from connector.network import ConnectorModel
 
 MOST_MEDIA, MOST_CHARACTERS = 8, 4000
 MOST_NAME = 200  # characters of a conversation's name
@@ -204,7 +204,7 @@ class Agent:
 
     def toolbox(self, **media: Any) -> Toolbox:
         """The experts and the connector as calls on these media (image=, audio=, video=, media=, as in `ask`)."""
-        from agent.tools.toolbox import Toolbox
+        from agent.toolbox.tools import Toolbox
 
         opened = self.open(**media) if any(value is not None for value in media.values()) else ()
         return Toolbox(self.context, Question("", opened).by_id())

@@ -5,28 +5,20 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import experts as registry
 from agent.answering.fallback.calibration import policy_for
 from agent.answering.fallback.policy import Policy
-from agent.answering.language import Endpoint, Speech, local_speech
-from agent.clock import Bounds
 from agent.records.findings import FindingsCache
 from agent.records.memory import open_memory
 from experts.base import Expert
 from experts.config import Settings
-from experts.errors import DuetError, InputError, ModelError, UnknownNameError
-from experts.threads import cpu_threads
+from experts.errors import DuetError, InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-
-    from connector.llm.language import LanguageModel
-    from connector.trained import ConnectorModel
-
-LEAST_TOKENS = 512  # of what an endpoint's model may say where it makes plans and calls
+    from connector.base import MultimodalModel, TextModel
+    from connector.network import ConnectorModel
 
 
 class Context:
@@ -37,21 +29,22 @@ class Context:
         settings: Settings,
         *,
         experts: Mapping[str, Expert] | None = None,
-        model: ConnectorModel | None = None,
+        model: MultimodalModel | ConnectorModel | None = None,
         policy: Policy | None = None,
     ) -> None:
         """`experts`, `model` and `policy` stand instead of those that the settings name."""
         self.settings = settings
+        self._lock = threading.RLock()
         self.policy = policy or policy_for(settings, own_models=experts is not None or model is not None)
         self._given = experts
         self._kinds: dict[str, frozenset[str]] | None = None
-        self._model = model
-        self._llm: LanguageModel | None = model.llm if model else None
-        self._endpoint = Endpoint(settings) if settings.profile == "server" else None
+        self._model: MultimodalModel | None = _behind_protocol(model, settings)
+        self._language: TextModel | None = None
+        if settings.profile == "server" and self._model is None:
+            self.model()  # an address that is none is refused at once; nothing is asked yet
         self.cache = FindingsCache(settings, built_in=experts is None) if settings.cache_mb else None
         self.memory = open_memory(settings) if settings.memory_mb else None
         self.untuned = ""  # why the language model speaks without the connector's adapter, where it should have one
-        self._lock = threading.RLock()
 
     def kinds(self) -> dict[str, frozenset[str]]:
         """The experts there are, and the kinds of media each takes: none for one that cannot be loaded."""
@@ -78,60 +71,61 @@ class Context:
             raise UnknownNameError("expert", name, self._given)
         return self._given[name]
 
-    def llm(self) -> LanguageModel:
-        """The one language model, with the connector's adapter where there is one: the same for both routes.
-
-        Without its connector it speaks un-tuned, and `untuned` says why.
+    def model(self) -> MultimodalModel:
+        """The multimodal model: what the connector route answers with.
 
         Raises:
-            ModelError: it cannot be loaded, or answers at an endpoint.
+            ModelError: the settings name none, or it cannot be loaded.
+            InputError: there is none of this name.
             WeightsError: its weights are not here and cannot be fetched.
         """
         with self._lock:
-            language = self._load_llm()
-            if self._model is None and not self.untuned and self.settings.connector:
-                try:
-                    self.connector_model()
-                except DuetError as error:
-                    self.untuned = str(error)
-            return language
-
-    def connector_model(self) -> ConnectorModel:
-        """The connector with its encoder, on the shared language model.
-
-        Raises:
-            ModelError: the settings name no connector, or it does not fit.
-            InputError: there is no connector of this name.
-        """
-        with self._lock:
             if self._model is None:
-                from connector import trained
+                from connector.opening import open_model
 
-                if self._endpoint is not None:
-                    raise ModelError(
-                        "the connector needs the local language model, but profile 'server' answers at an endpoint; "
-                        "use --profile embedded or hub for this route"
-                    )
-                folder = self._connector_folder()
-                self._model = trained.load(folder, self._load_llm())
+                self._model = open_model(self.settings)
             return self._model
 
-    def connector_name(self) -> str:
-        """What the trace calls the connector."""
-        return Path(self.settings.connector).name or "none"
+    def language(self) -> TextModel:
+        """What the experts route speaks with: the multimodal model's own weights, unless `llm` names others.
 
-    def chat(self, bounds: Bounds) -> BaseChatModel | None:
-        """The endpoint's chat model, for one question; None where the language model is a local one."""
-        if self._endpoint is None:
-            return None
-        return self._endpoint.agentic(bounds, bounds.longest(max(self.settings.max_new_tokens, LEAST_TOKENS)))
+        Where a connector trained here cannot be loaded, its language model speaks without the adapter, and `untuned`
+        says why.
 
-    def speech(self, question: str, evidence: str, bounds: Bounds) -> Speech:
-        """The answer from evidence, of the local model or the endpoint's, about to be given."""
-        longest = bounds.longest(self.settings.max_new_tokens)
-        if self._endpoint is not None:
-            return self._endpoint.speech(question, evidence, longest, bounds)
-        return local_speech(self.llm(), question, evidence, longest, bounds)
+        Raises:
+            ModelError: it cannot be loaded.
+            WeightsError: its weights are not here and cannot be fetched.
+        """
+        with self._lock:
+            if self._language is None:
+                self._language = self._open_language()
+            return self._language
+
+    def _open_language(self) -> TextModel:
+        from connector.opening import open_language
+
+        s = self.settings
+        if s.llm and s.model:
+            return open_language(s)
+        if self._model is None and not s.model and not s.connector and s.profile != "server":
+            return open_language(s)
+        try:
+            return self.model().language
+        except DuetError as error:
+            if s.model or s.profile == "server":
+                raise
+            self.untuned = str(error)
+            return open_language(s)
+
+    def shared(self) -> bool:
+        """Whether both routes speak through the same weights; a comparison of the two says where they do not."""
+        return self.language() is self.model().language
+
+    def model_name(self) -> str:
+        """What the trace calls the multimodal model, without opening it."""
+        from connector.opening import model_name
+
+        return self._model.info.name if self._model is not None else model_name(self.settings)
 
     def variant(self, **changes: Any) -> Context:
         """One that differs in the fields `changes` of its settings alone; the models are this one's, loaded once.
@@ -143,39 +137,17 @@ class Context:
         if self._given is not None:
             raise InputError("this agent's experts were given to it; settings do not choose others")
         with self._lock:
-            if self._endpoint is None:
-                self.llm()
+            self.language()
             made = Context(dataclasses.replace(self.settings, **changes), policy=self.policy)
-            made._llm, made._model, made.untuned = self._llm, self._model, self.untuned
+            made._language, made._model, made.untuned = self._language, self._model, self.untuned
         return made
 
-    def _load_llm(self) -> LanguageModel:
-        with self._lock:
-            if self._llm is None:
-                if self._endpoint is not None:
-                    raise ModelError("profile 'server' has no local language model; use --profile embedded or hub")
-                import torch
 
-                from connector.llm import language
+def _behind_protocol(model: MultimodalModel | ConnectorModel | None, settings: Settings) -> MultimodalModel | None:
+    """A model that was given: a bare network is one trained here."""
+    if model is None or hasattr(model, "info"):
+        return model  # type: ignore[return-value]
+    from connector.opening import model_name
+    from connector.trained import TrainedModel
 
-                torch.set_num_threads(cpu_threads(self.settings))
-                self._llm = language.load(self.settings.llm, self.settings.device)
-            return self._llm
-
-    def _connector_folder(self) -> Path:
-        import connector
-
-        name = self.settings.connector
-        if not name:
-            raise ModelError(
-                f"profile '{self.settings.profile}' has no connector for '{self.settings.llm}'; train one with "
-                "`duet train` and set connector to its folder, or use --profile embedded"
-            )
-        shipped = Path(connector.__file__).parent / "weights"
-        if (shipped / name / "config.json").is_file():
-            return shipped / name
-        if (Path(name) / "config.json").is_file():
-            return Path(name)
-        known = [path.parent.name for path in shipped.glob("*/config.json")]
-        unknown = UnknownNameError("connector", Path(name).name, known)
-        raise InputError(f"{unknown}; or a folder that `duet train` wrote")
+    return TrainedModel(model, model_name(settings))

@@ -186,16 +186,16 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """One row a request, as it is done. `shown` training requests go before each as demonstrations."""
     from agent.orchestrator.planner import EmbeddedPlanner, similar
-    from agent.tools.scripted import run_plan
-    from agent.tools.toolbox import Toolbox
+    from agent.toolbox.scripted import run_plan
+    from agent.toolbox.tools import Toolbox
     from connector.data.questions.planning import cases
     from connector.llm.plan_language import plan_text
 
     examples = [(case.request, plan_text(case.plan)) for case in cases(EXAMPLES, 0)] if shown else []
     retrieve = similar(examples, shown) if shown else ()
     for asked in questions:
-        toolbox = Toolbox(agent, {name: roles[role] for name, role in asked["media"].items()})
-        plan = EmbeddedPlanner(agent.context.llm(), toolbox, demonstrations=retrieve).plan(asked["request"])
+        toolbox = Toolbox(agent.context, {name: roles[role] for name, role in asked["media"].items()})
+        plan = EmbeddedPlanner(agent.context.language(), toolbox, demonstrations=retrieve).plan(asked["request"])
         steps = plan.to_dict()["steps"]
         row = {
             "id": asked["id"],

@@ -42,6 +42,7 @@ class Generation:
     max_new_tokens: int = 48
     stop: threading.Event = field(default_factory=threading.Event)  # ends it after the token it is at
     until: float | None = None  # on time.perf_counter's scale: what waits for a network gives up then
+    longest_s: float = 120.0  # how long that was in all, for the message
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class Reply:
     tokens: Iterator[Token]
     stages: tuple[Stage, ...] = ()
 
+    def close(self) -> None:
+        """End the model's work."""
+        getattr(self.tokens, "close", lambda: None)()
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -96,8 +101,11 @@ class Answered:
 class TextModel(Protocol):
     """The language model alone: what the experts route, planners and judges speak with."""
 
-    name: str
-    adapter: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def adapter(self) -> str: ...
 
     def read(self, question: str, evidence: str, generation: Generation, history: Sequence[Turn] = ()) -> Reply:
         """The answer to `question` from `evidence`, the text made of findings."""
@@ -115,8 +123,13 @@ class TextModel(Protocol):
 class MultimodalModel(Protocol):
     """Answers questions about media, and speaks text through the same weights."""
 
-    info: ModelInfo
-    language: TextModel  # the same weights; raises ModelError at its use where they cannot speak without a picture
+    @property
+    def info(self) -> ModelInfo: ...
+
+    @property
+    def language(self) -> TextModel:
+        """The same weights, text alone; raises ModelError at its use where they cannot speak without a picture."""
+        ...
 
     def tokens(self, media: Sequence[Media]) -> int:
         """How many tokens of the prompt `media` take.

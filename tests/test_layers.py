@@ -54,7 +54,7 @@ def test_the_check_sees_every_way_to_import(source: str) -> None:
 
 
 def graph() -> dict[str, set[str]]:
-    """Which module of the houses imports which, in functions and for types too; a package's own `__init__` is no edge."""
+    """Which module imports which, in functions and for types too; a package's own `__init__` is no edge."""
 
     def name(file: Path) -> str:
         return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -129,7 +129,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_agent_loads_no_model_library_before_its_first_question() -> None:
     heavy = loaded_by(
-        "import agent, agent.agent, agent.tools.toolbox, agent.tools.scripted, ui.commands.terminal\n"
+        "import agent, agent.agent, agent.toolbox.tools, agent.toolbox.scripted, ui.commands.terminal\n"
         "agent.agent.Agent()"
     )
     assert heavy <= {"numpy"}  # arrays are the form of media

@@ -1,4 +1,4 @@
 """A language model over the experts: it plans, looks, judges and refines.
 
-Imports agent.answering, agent.tools, connector and experts.
+Imports agent.answering, agent.toolbox, connector and experts.
 """

@@ -15,11 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Step
-from agent.answering.language import chat_failure, chat_name
 from agent.clock import Bounds, Clock
 from agent.expert_calls import Workers, wait
+from agent.orchestrator.chat_models import chat_failure, chat_name
 from agent.orchestrator.roles import Ended, Record, Stopped, careful, listed, looked_step
-from agent.tools.toolbox import Result, Toolbox
+from agent.toolbox.tools import Result, Toolbox
 from experts.errors import DuetError, ExpertError, ModelError
 
 if TYPE_CHECKING:

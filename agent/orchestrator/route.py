@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
-from agent.answering.language import Speech, chat_name, chat_speech, open_chat
-from agent.answering.routes import LOOKING_SHARE, _cited, _evidence, _speak, _stopped, _taken
+from agent.answering.routes import LOOKING_SHARE, cited_by, evidence_text, speak, stopped, taken_in
 from agent.clock import Bounds, Clock
+from agent.orchestrator.chat_models import chat_name, chat_reply, endpoint_chat, open_chat
 from agent.orchestrator.controller import ChatPlanner, Planner, as_json, follow, make_plan
 from agent.orchestrator.decider import Undecided, decide
 from agent.orchestrator.reasoning import Thinking, think
 from agent.orchestrator.roles import Ended, Record, Stopped
-from agent.tools.scripted import ANSWER, Call
-from agent.tools.toolbox import LONGEST_TEXT, Toolbox
+from agent.toolbox.scripted import ANSWER, Call
+from agent.toolbox.tools import LONGEST_TEXT, Toolbox
+from connector.base import Reply
 from connector.llm import templates
 from experts.errors import DuetError, InputError
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 ONLY = ("plan", "steps")
 MOST_ROUNDS, MOST_CALLS = 4, 8
+LEAST_TOKENS = 512  # of what an endpoint's model may say where it makes plans and calls
 THOUGHT_TOKENS = 64  # of a thought of the embedded model
 
 
@@ -88,12 +90,12 @@ class Orchestrator:
             DuetError: it cannot be answered; the line says why.
         """
         clock = Clock(self.name, bounds)
-        yield from _taken(question, clock)
+        yield from taken_in(question, clock)
         record = Record.of(question)
         try:
             yield from self._answer(question, context, record, bounds, clock)
         except Stopped:
-            yield from _stopped(clock, record.said, record.found())
+            yield from stopped(clock, record.said, record.found())
         except DuetError as error:
             if not record.found():
                 raise
@@ -140,7 +142,7 @@ class Orchestrator:
                 "the embedded language model cannot decide round by round, it has no tool calling; accepted: plans "
                 "alone, or a chat model: model='openai:NAME' with base_url, or profile 'server'"
             )
-        evidence = _evidence(question, record.findings, record.failed, captions=True) if record.looks else ""
+        evidence = evidence_text(question, record.findings, record.failed, captions=True) if record.looks else ""
         limits: dict[str, Any] = {
             "looking_until": until,
             "most_rounds": self.most_rounds,
@@ -181,31 +183,32 @@ class Orchestrator:
             yield clock.finish(text, findings=found)
             return
         begun = time.perf_counter()
-        evidence = _evidence(question, record.findings, record.failed, captions=True)
+        evidence = evidence_text(question, record.findings, record.failed, captions=True)
         if self.thinking.shape != "none":
             ask = self._thinker(context, chats, bounds)
             thoughts = yield from think(ask, question.text, evidence, self.thinking, clock)
             evidence = "\n".join([evidence, *(f"Thought {n}: {each}" for n, each in enumerate(thoughts, 1))])
-        yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=_cited(found, question.text))
+        yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited_by(found, question.text))
         begun = time.perf_counter()
-        yield from _speak(clock, self._speech(question, evidence, context, chats, bounds), found, since=begun)
+        yield from speak(clock, self._speech(question, evidence, context, chats, bounds), found, since=begun)
 
     def _speech(
         self, question: Question, evidence: str, context: Context, chats: Sequence[BaseChatModel], bounds: Bounds
-    ) -> Speech:
+    ) -> Reply:
         if self.model is None:
-            return context.speech(question.text, evidence, bounds)
-        return chat_speech(chats[0], templates.messages(question.text, evidence=evidence), bounds)
+            longest = bounds.longest(context.settings.max_new_tokens)
+            return context.language().read(question.text, evidence, bounds.generation(longest), question.history)
+        return chat_reply(chats[0], templates.messages(question.text, evidence=evidence), bounds)
 
     def _thinker(
         self, context: Context, chats: Sequence[BaseChatModel], bounds: Bounds
     ) -> Callable[[list[dict[str, str]]], str]:
         from agent.orchestrator.chat import LocalChat
 
-        chat: Any = chats[0] if chats else LocalChat(llm=context.llm(), max_new_tokens=THOUGHT_TOKENS)
+        chat: Any = chats[0] if chats else LocalChat(llm=context.language(), max_new_tokens=THOUGHT_TOKENS)
 
         def ask(turns: list[dict[str, str]]) -> str:
-            text = "".join(token.text for token in chat_speech(chat, turns, bounds).tokens)
+            text = "".join(token.text for token in chat_reply(chat, turns, bounds).tokens)
             if bounds.stop.is_set():
                 raise Stopped
             return text
@@ -214,7 +217,7 @@ class Orchestrator:
 
     def _chats(self, context: Context, bounds: Bounds) -> list[BaseChatModel]:
         """The chat models there are, in the order in which they are asked."""
-        first = [context.chat(bounds)] if self.model is None else [self.model]
+        first = [self._served(context, bounds)] if self.model is None else [self.model]
         given = [each for each in (*first, *self.fallbacks) if each is not None]
         chats = [open_chat(each, self.base_url) if isinstance(each, str) else each for each in given]
         for chat in chats:
@@ -223,6 +226,16 @@ class Orchestrator:
                     f"the model is {type(chat).__name__}; accepted: a name such as 'openai:NAME', or a BaseChatModel"
                 )
         return chats
+
+    @staticmethod
+    def _served(context: Context, bounds: Bounds) -> BaseChatModel | None:
+        """The chat model of the settings' endpoint; None where the language model is a local one."""
+        from connector.opening import is_address
+
+        if context.settings.profile != "server" and not is_address(context.settings.model):
+            return None
+        longest = bounds.longest(max(context.settings.max_new_tokens, LEAST_TOKENS))
+        return endpoint_chat(context.language(), bounds, longest)  # type: ignore[arg-type]
 
     def _planner(
         self, context: Context, chats: Sequence[BaseChatModel], toolbox: Toolbox, bounds: Bounds
@@ -245,6 +258,6 @@ def embedded_planner(context: Context, toolbox: Toolbox, stop: threading.Event) 
     def planner(question: str, media: Sequence[str]) -> Sequence[Call]:
         from agent.orchestrator.planner import EmbeddedPlanner
 
-        return EmbeddedPlanner(context.llm(), toolbox, stop=stop)(question, media)
+        return EmbeddedPlanner(context.language(), toolbox, stop=stop)(question, media)
 
     return planner

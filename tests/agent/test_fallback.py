@@ -358,7 +358,7 @@ def test_written_policy_is_the_one_read(tmp_path: Path) -> None:
     policy = measured(0.5, -0.25, price=0.3, spread={"": (0.2, 0.9), "count": (1.0,)}, about={"n": 3, "date": "today"})
     write(policy, tmp_path / "own.json")
     assert load(tmp_path / "own.json") == policy
-    assert Agent(Settings(policy=str(tmp_path / "own.json")), experts={}).policy == policy
+    assert Agent(Settings(policy=str(tmp_path / "own.json")), experts={}).context.policy == policy
 
 
 def broken() -> dict[str, Any]:

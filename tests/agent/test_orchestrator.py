@@ -15,7 +15,7 @@ from agent.agent import Agent
 from agent.answer import Answer, Step
 from agent.orchestrator.reasoning import Thinking
 from agent.orchestrator.route import Orchestrator
-from agent.tools.scripted import Call, run_plan
+from agent.toolbox.scripted import Call, run_plan
 from experts.base import Finding
 from experts.errors import ExpertError, InputError, ModelError
 from ui.cli import run as duet

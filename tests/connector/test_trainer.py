@@ -21,7 +21,7 @@ import torch
 from connector.data.records import Record
 from connector.encoders.features import FeatureCache
 from connector.interfaces import slots
-from connector.trained import merge_adapter
+from connector.network import merge_adapter
 from connector.training import checkpoints, memory, objectives, trainable, trainer
 from connector.training.batches import Plan
 from connector.training.stages import StageConfig, stage_config

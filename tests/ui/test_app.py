@@ -89,7 +89,7 @@ def test_tool_endpoint_runs_one_expert(client: Client) -> None:
         (("", [PHOTO], "auto"), "the question is empty"),
         (("What?", None, "auto"), "no medium was given"),
         (("What?", [PHOTO], "expert"), "no route named 'expert'; known: auto, both"),
-        (("What?", [handle_file(__file__)], "auto"), "test_ui.py"),
+        (("What?", [handle_file(__file__)], "auto"), "test_app.py"),
     ],
 )
 def test_refused_question_is_one_line_with_a_request_id_and_the_app_goes_on(

@@ -272,8 +272,8 @@ def test_the_two_that_hear_share_the_language_model_and_differ_in_the_speech_eng
     own, other = listeners(agent)
     assert (own.agent, own.route, other.route) == (agent, "experts", "experts")
     assert (
-        other.agent.context.llm() is agent.context.llm()
-        and other.agent.context.connector_model() is agent.context.connector_model()
+        other.agent.context.language().llm is agent.context.language().llm
+        and other.agent.context.model().network is agent.context.model().network
     )
     engines = [one.agent.settings.speech_engine for one in (own, other)]
     assert engines == ["faster-whisper", "openai-whisper"]

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from agent.clock import Bounds
 from agent.expert_calls import Workers
-from agent.tools.toolbox import Result, Toolbox
+from agent.toolbox.tools import Result, Toolbox
 from experts.base import Finding
 from experts.errors import DuetError, InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from connector.llm.language import Token
+    pass
 
 ANSWER = "answer"
 MOST_STEPS, MOST_BYTES = 32, 1 << 20
@@ -196,7 +196,8 @@ def _do(call: Call, needed: Sequence[Done], toolbox: Toolbox, bounds: Bounds) ->
         return toolbox.call(call.tool, call.args, bounds=bounds)
     begun = time.perf_counter()
     evidence = "\n".join(f"{done.call.args['media']}: {done.text}" for done in needed if "media" in done.call.args)
-    tokens: Iterator[Token] = toolbox.context.speech(call.args["question"], evidence, bounds).tokens
+    longest = bounds.longest(toolbox.context.settings.max_new_tokens)
+    tokens = toolbox.context.language().read(call.args["question"], evidence, bounds.generation(longest)).tokens
     text = "".join(token.text for token in tokens).strip()
     return Result(text, (), time.perf_counter() - begun)
 

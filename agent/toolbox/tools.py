@@ -1,6 +1,6 @@
 """Every expert, and the connector, as tools: called with the id of a medium, never with a path or an address.
 
-Not named tools.py, because the package offers a function `agent.tools` and a module of that name would replace it.
+The room is not named `tools`: the package offers a function `agent.tools`, which such a room would hide.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ class Toolbox:
         assert answer is not None, "a route ends in an answer"
         if answer.error:
             raise ModelError(answer.error)
-        return answer.text, (Finding(CONNECTOR, answer.text, round(answer.confidence, 4), source=medium.name),)
+        score = round(answer.confidence or 0.0, 4)
+        return answer.text, (Finding(CONNECTOR, answer.text, score, source=medium.name),)
 
     def nameless(self, reason: str) -> str:
         """A failure for a language model: media under their ids, since a file's name may be anybody's words."""
