@@ -11,7 +11,8 @@ from torch import Tensor
 from connector.data.pictures.cutouts import CATEGORIES
 from connector.data.pictures.labels import imagenet_classes
 from connector.data.pictures.scenes import Scene, Thing
-from connector.interfaces.slots import COLOURS, SIZES, SlotConfig, Targets
+from connector.interfaces.slot_config import COLOURS, SIZES, SlotConfig
+from connector.training.warmup_loss import Targets
 from experts.evidence.categories import COCO_KINDS
 
 MAX_THINGS = 8

@@ -20,9 +20,8 @@ import torch
 
 from connector.data.records import Record
 from connector.encoders.features import FeatureCache
-from connector.interfaces import slots
 from connector.network import merge_adapter
-from connector.training import checkpoints, memory, objectives, trainable, trainer
+from connector.training import checkpoints, memory, objectives, trainable, trainer, warmup_loss
 from connector.training.batches import Plan
 from connector.training.stages import StageConfig, stage_config
 from experts.errors import TrainingError
@@ -466,7 +465,7 @@ def test_noise_is_for_learning_alone_and_repeats_with_the_seed() -> None:
 def test_slot_targets_move_with_their_batch() -> None:
     """The loop moves a batch by its fields; the weights, a dict, stay as they are."""
     zeros = torch.zeros(2, 3)
-    scenes = objectives.Scenes(["a", "b"], zeros, slots.Targets(*[zeros] * 7), 2.0)
+    scenes = objectives.Scenes(["a", "b"], zeros, warmup_loss.Targets(*[zeros] * 7), 2.0)
     moved = scenes.to(torch.device("meta"))
     assert moved.targets.heat.device.type == "meta" and moved.targets.weights == scenes.targets.weights
 
