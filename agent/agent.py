@@ -72,6 +72,7 @@ class Agent:
         self.cache = FindingsCache(self.settings, built_in=experts is None) if self.settings.cache_mb else None
         self.traces = open_traces(self.settings) if self.settings.traces_mb else None
         self.memory = open_memory(self.settings) if self.settings.memory_mb else None
+        self._adapted = False  # whether the adapter is merged, though the connector is not loaded
         self.untuned = ""  # why the language model speaks without the connector's adapter, where it should have one
         self._lock = threading.RLock()
         self._running: weakref.WeakSet[threading.Event] = weakref.WeakSet()
@@ -241,7 +242,7 @@ class Agent:
     def llm(self) -> LanguageModel:
         """The one language model, with the connector's adapter where there is one: the same for both routes.
 
-        Without its connector it speaks un-tuned, and `untuned` says why.
+        The connector itself is not loaded for that. Without its adapter it speaks un-tuned, and `untuned` says why.
 
         Raises:
             ModelError: it cannot be loaded, or answers at an endpoint.
@@ -249,9 +250,12 @@ class Agent:
         """
         with self._lock:
             language = self._load_llm()
-            if self._model is None and not self.untuned and self.settings.connector:
+            if self._model is None and not self._adapted and not self.untuned and self.settings.connector:
+                from connector import trained
+
                 try:
-                    self.connector_model()
+                    trained.adapt(self._connector_folder(), language)
+                    self._adapted = True
                 except DuetError as error:
                     self.untuned = str(error)
             return language
@@ -307,6 +311,8 @@ class Agent:
         with self._lock:
             if self._endpoint is None:
                 self.llm()
+                if self.settings.connector and not self.untuned:
+                    self.connector_model()
             made = Agent(dataclasses.replace(self.settings, **changes), policy=self.policy)
             made._llm, made._model, made.untuned = self._llm, self._model, self.untuned
         return made

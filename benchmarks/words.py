@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.scene_oracle import answer
 from torch import Tensor
 
 from agent.evaluation.scoring.parsers import judge
@@ -29,6 +28,7 @@ from connector.encoders.features import FeatureCache, content_key
 from connector.interfaces.slots import COLUMNS, ROWS, SlotConnector
 from experts.errors import InputError
 from experts.evidence.categories import kinds_of
+from tests.scene_oracle import answer
 
 SIDES = {"small": 0.2, "medium": 0.33, "large": 0.5}  # of the picture, for a box of that size
 
