@@ -1,4 +1,7 @@
-"""Decides, answers, explains, and measures."""
+"""Decides, answers, explains, and measures.
+
+Imports connector and experts.
+"""
 
 from __future__ import annotations
 

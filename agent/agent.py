@@ -6,34 +6,25 @@ import dataclasses
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import experts as registry
 from agent.answer import Answer, Question, Step
 from agent.answering.combined import NAMES, run
-from agent.answering.fallback.calibration import policy_for
 from agent.answering.fallback.policy import Policy
-from agent.answering.language import Endpoint, Speech, local_speech
 from agent.checking.check import supported
 from agent.clock import Bounds
-from agent.records.findings import FindingsCache
-from agent.records.memory import open_memory
+from agent.context import Context
 from agent.records.recall import remembered, scope_of
 from agent.records.traces import new_id, open_traces, recorded
 from experts.base import Expert
 from experts.config import Settings, load_settings
-from experts.errors import DuetError, InputError, ModelError, UnknownNameError
+from experts.errors import InputError, UnknownNameError
 from experts.media import Audio, Image, Media, Video, open_media
-from experts.threads import cpu_threads
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-
     from agent.answering.routes import Route
-    from agent.tools.toolbox import Toolbox
-    from connector.llm.language import LanguageModel
-    from connector.trained import ConnectorModel
+    from agent.toolbox.tools import Toolbox
+    from connector.network import ConnectorModel
 
 MOST_MEDIA, MOST_CHARACTERS = 8, 4000
 MOST_NAME = 200  # characters of a conversation's name
@@ -55,26 +46,20 @@ class Agent:
         experts: Mapping[str, Expert] | None = None,
         model: ConnectorModel | None = None,
         policy: Policy | None = None,
+        context: Context | None = None,
         **flags: Any,
     ) -> None:
         """`flags` are fields of experts.config.Settings, e.g. `profile="hub"`.
 
         `experts` by name stand instead of the registered ones, `model` instead of the connector and language model that
-        the settings name, `policy` instead of the one that decides on route auto.
+        the settings name, `policy` instead of the one that decides on route auto; a `context` instead of all of these.
         """
-        self.settings = settings or load_settings(**flags)
-        self.policy = policy or policy_for(self.settings, own_models=experts is not None or model is not None)
-        self._given = experts
-        self._kinds: dict[str, frozenset[str]] | None = None
-        self._model = model
-        self._llm: LanguageModel | None = model.llm if model else None
-        self._endpoint = Endpoint(self.settings) if self.settings.profile == "server" else None
-        self.cache = FindingsCache(self.settings, built_in=experts is None) if self.settings.cache_mb else None
+        self.context = context or Context(
+            settings or load_settings(**flags), experts=experts, model=model, policy=policy
+        )
+        self.settings = self.context.settings
         self.traces = open_traces(self.settings) if self.settings.traces_mb else None
-        self.memory = open_memory(self.settings) if self.settings.memory_mb else None
-        self._adapted = False  # whether the adapter is merged, though the connector is not loaded
-        self.untuned = ""  # why the language model speaks without the connector's adapter, where it should have one
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._running: weakref.WeakSet[threading.Event] = weakref.WeakSet()
 
     # -- asking -------------------------------------------------------------------------------------------------
@@ -154,8 +139,8 @@ class Agent:
             self._running.add(bounds.stop)
         name = route if isinstance(route, str) else getattr(route, "name", type(route).__name__)
         checks = self.settings.check if check is None else check
-        steps = supported(run(asked, route, self, bounds), asked, self, bounds, check=checks)
-        steps = remembered(steps, asked, self.memory)
+        steps = supported(run(asked, route, self.context, bounds), asked, self.context, bounds, check=checks)
+        steps = remembered(steps, asked, self.context.memory)
         return recorded(steps, asked, name, bounds, self.traces)
 
     def question(
@@ -204,7 +189,8 @@ class Agent:
 
     def forget(self, conversation: str, from_turn: int = 1) -> int:
         """Forget a conversation's turns from one on, and how many things that were."""
-        return self.memory.forget(scope_of(conversation), from_turn=from_turn) if self.memory else 0
+        memory = self.context.memory
+        return memory.forget(scope_of(conversation), from_turn=from_turn) if memory else 0
 
     def stop(self) -> None:
         """Stop every answer that this agent is giving; what was said stays."""
@@ -212,152 +198,20 @@ class Agent:
             for event in list(self._running):
                 event.set()
 
-    # -- models -------------------------------------------------------------------------------------------------
-
-    def kinds(self) -> dict[str, frozenset[str]]:
-        """The experts there are, and the kinds of media each takes: none for one that cannot be loaded."""
-        with self._lock:
-            if self._kinds is None:
-                self._kinds = {}
-                for name in registry.known() if self._given is None else self._given:
-                    try:
-                        self._kinds[name] = self.expert(name).kinds
-                    except DuetError:
-                        self._kinds[name] = frozenset()
-            return self._kinds
-
-    def expert(self, name: str) -> Expert:
-        """The expert `name`, with this agent's settings.
-
-        Raises:
-            UnknownNameError: there is none of this name.
-            ExpertError: it cannot be loaded.
-        """
-        if self._given is None:
-            return registry.get(name, self.settings)
-        if name not in self._given:
-            raise UnknownNameError("expert", name, self._given)
-        return self._given[name]
-
-    def llm(self) -> LanguageModel:
-        """The one language model, with the connector's adapter where there is one: the same for both routes.
-
-        The connector itself is not loaded for that. Without its adapter it speaks un-tuned, and `untuned` says why.
-
-        Raises:
-            ModelError: it cannot be loaded, or answers at an endpoint.
-            WeightsError: its weights are not here and cannot be fetched.
-        """
-        with self._lock:
-            language = self._load_llm()
-            if self._model is None and not self._adapted and not self.untuned and self.settings.connector:
-                from connector import trained
-
-                try:
-                    trained.adapt(self._connector_folder(), language)
-                    self._adapted = True
-                except DuetError as error:
-                    self.untuned = str(error)
-            return language
-
-    def connector_model(self) -> ConnectorModel:
-        """The connector with its encoder, on the shared language model.
-
-        Raises:
-            ModelError: the settings name no connector, or it does not fit.
-            InputError: there is no connector of this name.
-        """
-        with self._lock:
-            if self._model is None:
-                from connector import trained
-
-                if self._endpoint is not None:
-                    raise ModelError(
-                        "the connector needs the local language model, but profile 'server' answers at an endpoint; "
-                        "use --profile embedded or hub for this route"
-                    )
-                folder = self._connector_folder()
-                self._model = trained.load(folder, self._load_llm())
-            return self._model
-
-    def connector_name(self) -> str:
-        """What the trace calls the connector."""
-        return Path(self.settings.connector).name or "none"
-
-    def chat(self, bounds: Bounds) -> BaseChatModel | None:
-        """The endpoint's chat model, for one question; None where the language model is a local one."""
-        if self._endpoint is None:
-            return None
-        return self._endpoint.agentic(bounds, bounds.longest(max(self.settings.max_new_tokens, LEAST_TOKENS)))
-
-    def speech(self, question: str, evidence: str, bounds: Bounds) -> Speech:
-        """The answer from evidence, of the local model or the endpoint's, about to be given."""
-        longest = bounds.longest(self.settings.max_new_tokens)
-        if self._endpoint is not None:
-            return self._endpoint.speech(question, evidence, longest, bounds)
-        return local_speech(self.llm(), question, evidence, longest, bounds)
-
     def variant(self, **changes: Any) -> Agent:
-        """An agent that differs from this one in the fields `changes` of its settings alone.
-
-        The language model and the connector are this one's, loaded once.
-
-        Raises:
-            InputError: this agent's experts were given to it, so no settings choose them.
-            DuetError: the language model cannot be loaded.
-        """
-        if self._given is not None:
-            raise InputError("this agent's experts were given to it; settings do not choose others")
-        with self._lock:
-            if self._endpoint is None:
-                self.llm()
-                if self.settings.connector and not self.untuned:
-                    self.connector_model()
-            made = Agent(dataclasses.replace(self.settings, **changes), policy=self.policy)
-            made._llm, made._model, made.untuned = self._llm, self._model, self.untuned
-        return made
+        """An agent that differs from this one in the fields `changes` of its settings alone; see Context.variant."""
+        return Agent(context=self.context.variant(**changes))
 
     def toolbox(self, **media: Any) -> Toolbox:
         """The experts and the connector as calls on these media (image=, audio=, video=, media=, as in `ask`)."""
-        from agent.tools.toolbox import Toolbox
+        from agent.toolbox.tools import Toolbox
 
         opened = self.open(**media) if any(value is not None for value in media.values()) else ()
-        return Toolbox(self, Question("", opened).by_id())
+        return Toolbox(self.context, Question("", opened).by_id())
 
     def tools(self, **media: Any) -> list[Any]:
         """The same as LangChain tools."""
         return self.toolbox(**media).langchain()
-
-    def _load_llm(self) -> LanguageModel:
-        with self._lock:
-            if self._llm is None:
-                if self._endpoint is not None:
-                    raise ModelError("profile 'server' has no local language model; use --profile embedded or hub")
-                import torch
-
-                from connector.llm import language
-
-                torch.set_num_threads(cpu_threads(self.settings))
-                self._llm = language.load(self.settings.llm, self.settings.device)
-            return self._llm
-
-    def _connector_folder(self) -> Path:
-        import connector
-
-        name = self.settings.connector
-        if not name:
-            raise ModelError(
-                f"profile '{self.settings.profile}' has no connector for '{self.settings.llm}'; train one with "
-                "`duet train` and set connector to its folder, or use --profile embedded"
-            )
-        shipped = Path(connector.__file__).parent / "weights"
-        if (shipped / name / "config.json").is_file():
-            return shipped / name
-        if (Path(name) / "config.json").is_file():
-            return Path(name)
-        known = [path.parent.name for path in shipped.glob("*/config.json")]
-        unknown = UnknownNameError("connector", Path(name).name, known)
-        raise InputError(f"{unknown}; or a folder that `duet train` wrote")
 
 
 def _named(conversation: str) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from connector.base import Turn
 from experts.base import Finding
 from experts.media import Media
 
@@ -18,6 +19,7 @@ class Question:
     media: tuple[Media, ...] = ()
     conversation: str = ""
     turn: int = 0
+    history: tuple[Turn, ...] = ()  # what was asked and said before, oldest first
 
     def of_kind(self, kind: str) -> tuple[Media, ...]:
         """The media of one kind: image, audio or video."""
@@ -141,15 +143,15 @@ class Answer:
     """What a route said, on which evidence, at which cost.
 
     `confidence` in [0, 1] is the geometric mean of the probabilities that the model gave the answer's tokens: the same
-    measure for every route, a measure of fluency as much as of truth. It is 0 where the model was never asked or does
-    not tell. `error` is why the route could not answer, and then `text` says so; "" where it did. Under `trace_id` the
-    whole question is found among the recorded traces. `links` lead from sentences to findings; `check` is there where
-    the answer was checked.
+    measure for every route, a measure of fluency as much as of truth. It is None where the model was never asked or
+    does not tell. `error` is why the route could not answer, and then `text` says so; "" where it did. Under `trace_id`
+    the whole question is found among the recorded traces. `links` lead from sentences to findings; `check` is there
+    where the answer was checked.
     """
 
     route: str
     text: str
-    confidence: float
+    confidence: float | None
     seconds: float
     findings: tuple[Finding, ...] = ()
     fallback: Fallback | None = None
@@ -164,7 +166,7 @@ class Answer:
         return {
             "route": self.route,
             "text": self.text,
-            "confidence": round(self.confidence, 4),
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
             "seconds": round(self.seconds, 3),
             "fallback": self.fallback.to_dict() if self.fallback else None,
             "findings": [_finding(finding) for finding in self.findings],

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.answer import Answer, Step
+from connector.base import Generation
 from experts.base import Finding
 
 
@@ -35,6 +36,12 @@ class Bounds:
     def longest(self, max_new_tokens: int) -> int:
         """The most tokens of an answer where the settings allow `max_new_tokens`."""
         return min(self.most_tokens or max_new_tokens, max_new_tokens)
+
+    def generation(self, max_new_tokens: int = 0) -> Generation:
+        """What a model must keep to."""
+        return Generation(
+            max_new_tokens or self.most_tokens or Generation().max_new_tokens, self.stop, self.until, self.longest_s
+        )
 
     def left_s(self) -> float:
         """Seconds left, not below 0."""
@@ -64,7 +71,7 @@ class Clock:
         self, text: str, *, logprob: float = 0.0, tokens: int = 0, findings: Sequence[Finding] = (), error: str = ""
     ) -> Step:
         """The last Step, with the Answer in it; `logprob` is that of all its tokens, NaN where it is not known."""
-        confidence = math.exp(logprob / tokens) if tokens and math.isfinite(logprob) else 0.0
+        confidence = math.exp(logprob / tokens) if tokens and math.isfinite(logprob) else None
         seconds = time.perf_counter() - self.begun
         found, trace, trace_id = tuple(findings), tuple(self.steps), self.bounds.trace_id
         answer = Answer(self.route, text, confidence, seconds, found, None, trace, error, trace_id)

@@ -32,7 +32,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agent.agent import Agent
-from agent.answering.language import Speech
+from agent.orchestrator.chat_models import Speech
 from agent.orchestrator.route import Orchestrator
 from connector.llm.language import Token
 from experts.base import Finding

@@ -33,7 +33,7 @@ from connector.encoders import registry
 from connector.encoders.features import FeatureCache
 from connector.interfaces import build, slots
 from connector.llm import language
-from connector.trained import ConnectorModel
+from connector.network import ConnectorModel
 from connector.training import objectives, trainer, warmup
 from connector.training.batches import Plan
 from connector.training.losses import token_logp

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from connector import trained as models
+from connector import network as models
 from connector.data.questions.dialogue import text_dialogue
 from connector.llm import language as llms
 from connector.llm import templates

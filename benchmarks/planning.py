@@ -186,16 +186,16 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """One row a request, as it is done. `shown` training requests go before each as demonstrations."""
     from agent.orchestrator.planner import EmbeddedPlanner, similar
-    from agent.tools.scripted import run_plan
-    from agent.tools.toolbox import Toolbox
+    from agent.toolbox.scripted import run_plan
+    from agent.toolbox.tools import Toolbox
     from connector.data.questions.planning import cases
     from connector.llm.plan_language import plan_text
 
     examples = [(case.request, plan_text(case.plan)) for case in cases(EXAMPLES, 0)] if shown else []
     retrieve = similar(examples, shown) if shown else ()
     for asked in questions:
-        toolbox = Toolbox(agent, {name: roles[role] for name, role in asked["media"].items()})
-        plan = EmbeddedPlanner(agent.llm(), toolbox, demonstrations=retrieve).plan(asked["request"])
+        toolbox = Toolbox(agent.context, {name: roles[role] for name, role in asked["media"].items()})
+        plan = EmbeddedPlanner(agent.context.language(), toolbox, demonstrations=retrieve).plan(asked["request"])
         steps = plan.to_dict()["steps"]
         row = {
             "id": asked["id"],
@@ -237,8 +237,8 @@ def main() -> None:
         for row in measure(agent, asked, roles, shown=options.demonstrations, execute=not options.no_execute):
             rows.append(row)
             print(json.dumps(row, ensure_ascii=False), file=out, flush=True)
-    if agent.untuned:
-        print(f"without its adapter: {agent.untuned}")
+    if agent.context.untuned:
+        print(f"without its adapter: {agent.context.untuned}")
     for family in [*dict.fromkeys(row["family"] for row in rows), "all"]:
         figures = summarise([row for row in rows if family in (row["family"], "all")])
         shown = (

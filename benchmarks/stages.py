@@ -28,7 +28,7 @@ from agent.evaluation.benchmarks import registry
 from agent.evaluation.scoring import metrics
 from agent.evaluation.scoring.parsers import judge
 from benchmarks import words
-from connector import trained as models
+from connector import network as models
 from connector.data.pictures.scenes import load_scenes
 from connector.data.records import Record, read_records
 from connector.encoders.features import FeatureCache, content_key

@@ -55,7 +55,7 @@ from connector.encoders import registry
 from connector.encoders.features import FeatureCache
 from connector.interfaces import build, slots
 from connector.llm import language as llm
-from connector.trained import ConnectorModel
+from connector.network import ConnectorModel
 from connector.training import objectives, trainable, trainer, warmup
 from connector.training.batches import Plan, pad
 from connector.training.stages import StageConfig, stage_config

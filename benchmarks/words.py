@@ -20,15 +20,16 @@ from typing import Any
 from torch import Tensor
 
 from agent.evaluation.scoring.parsers import judge
-from connector import trained as models
+from benchmarks.scene_oracle import answer
+from connector import network as models
 from connector.data.pictures.draw import SIDE_PX
 from connector.data.pictures.scenes import SHAPES
 from connector.data.records import Record, read_records
 from connector.encoders.features import FeatureCache, content_key
-from connector.interfaces.slots import COLUMNS, ROWS, SlotConnector
+from connector.interfaces.slot_config import COLUMNS, ROWS
+from connector.interfaces.slots import SlotConnector
 from experts.errors import InputError
 from experts.evidence.categories import kinds_of
-from tests.scene_oracle import answer
 
 SIDES = {"small": 0.2, "medium": 0.33, "large": 0.5}  # of the picture, for a box of that size
 

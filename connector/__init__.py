@@ -1,1 +1,4 @@
-"""The learnable interface between encoders and the language model, and how it is trained."""
+"""The learnable interface: any multimodal language model, ours or another, and how ours is trained.
+
+Imports experts only.
+"""

@@ -1,5 +1,7 @@
 """The experts by name: built in, registered by a program, and brought by packages as entry points "duet.experts".
 
+Imports nothing else of Duet.
+
 >>> import experts
 >>> from experts.base import Finding
 >>> from experts.media import Image

@@ -46,8 +46,10 @@ class Settings:
     ocr: str = "pp-ocrv6-small"
     speech: str = "whisper-base"  # weights name, a Whisper size, or a CTranslate2 directory
     speech_engine: str = "faster-whisper"  # faster-whisper | openai-whisper
-    llm: str = "smollm2-135m-instruct"  # weights name, or a hub causal or encoder-decoder model
-    connector: str = "embedded"  # weights name or a directory written by ConnectorModel.save
+    model: str = ""  # the multimodal model: a hub name, a folder, an endpoint's base URL, "auto"; "" = `connector`
+    precision: str = "auto"  # of a hub model's weights: auto | float32 | bfloat16 | float16 | int8 | int4
+    llm: str = ""  # language model of the experts route alone (weights, hub name or folder); "" = the model's own
+    connector: str = "embedded"  # a connector trained here: shipped name, or a folder that `duet train` wrote
     endpoint: str = ""  # base URL of an OpenAI-compatible server (profile server)
     endpoint_model: str = ""  # model id at that endpoint
     policy: str = ""  # file of `duet calibrate` by which route auto decides; "" = the shipped one
@@ -67,10 +69,9 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tagger": "vit_base_patch16_224",
         "captioner": "Salesforce/blip-image-captioning-base",
         "speech": "turbo",
-        "llm": "Qwen/Qwen2.5-0.5B-Instruct",
-        "connector": "",
+        "model": "auto",
     },
-    "server": {"endpoint": "http://127.0.0.1:8000/v1", "connector": ""},
+    "server": {"endpoint": "http://127.0.0.1:8000/v1"},
 }
 
 

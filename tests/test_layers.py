@@ -53,6 +53,65 @@ def test_the_check_sees_every_way_to_import(source: str) -> None:
     assert imported(source) == ["agent"]
 
 
+def graph() -> dict[str, set[str]]:
+    """Which module imports which, in functions and for types too; a package's own `__init__` is no edge."""
+
+    def name(file: Path) -> str:
+        return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+    known = {name(file): file for file in FILES}
+    edges: dict[str, set[str]] = {module: set() for module in known}
+    for module, file in known.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            named: list[str] = []
+            if isinstance(node, ast.Import):
+                named = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                named = [f"{node.module}.{alias.name}" for alias in node.names]
+            for target in named:
+                while target and target not in known:
+                    target = target.rpartition(".")[0]
+                own = known.get(target, file).name == "__init__.py" and module.startswith(f"{target}.")
+                if target and target != module and not own:
+                    edges[module].add(target)
+    return edges
+
+
+def circle_in(edges: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle, in order; [] where there is none."""
+    from graphlib import CycleError, TopologicalSorter
+
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle_in(graph()) == []
+
+
+def test_a_circle_is_seen() -> None:
+    assert set(circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+
+
+def test_every_folder_says_what_it_is_and_what_it_may_import() -> None:
+    for folder in sorted({file.parent for file in FILES}):
+        opening = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+        assert opening and "Imports " in opening, folder.relative_to(ROOT)
+
+
+def test_no_folder_and_no_file_is_too_large_to_survey() -> None:
+    """About twelve files a folder, 400 lines a file; tables of data are marked as such in their first line."""
+    for folder in sorted({file.parent for file in FILES}):
+        files = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
+        assert len(files) <= 14, folder.relative_to(ROOT)
+    for file in FILES:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 400 or "data table" in lines[0].lower(), file.relative_to(ROOT)
+
+
 def loaded_by(code: str) -> set[str]:
     """The heavy packages that a fresh interpreter holds after `code`."""
     code += f"\nimport sys\nprint('\\nLOADED', *sorted({HEAVY!r} & set(sys.modules)))"
@@ -70,7 +129,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_agent_loads_no_model_library_before_its_first_question() -> None:
     heavy = loaded_by(
-        "import agent, agent.agent, agent.tools.toolbox, agent.tools.scripted, ui.commands.terminal\n"
+        "import agent, agent.agent, agent.toolbox.tools, agent.toolbox.scripted, ui.commands.terminal\n"
         "agent.agent.Agent()"
     )
     assert heavy <= {"numpy"}  # arrays are the form of media

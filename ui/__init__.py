@@ -1,1 +1,4 @@
-"""People's and programs' side: the command line now; no model code."""
+"""People's and programs' side: the command line, the app, the server; no model code.
+
+Imports agent, connector and experts.
+"""

@@ -16,32 +16,32 @@ from experts.base import Finding
 from experts.errors import DuetError
 
 if TYPE_CHECKING:
-    from agent.agent import Agent
     from agent.answering.routes import Route
+    from agent.context import Context
 
 NAMES = (*ROUTES, "auto", "both")
 
 
-def run(question: Question, name: str | Route, agent: Agent, bounds: Bounds) -> Iterator[Step]:
+def run(question: Question, name: str | Route, context: Context, bounds: Bounds) -> Iterator[Step]:
     """The Steps of route `name`, one of NAMES or itself a route. A question's time begins with its first step."""
     bounds = dataclasses.replace(bounds, begun=time.perf_counter())
     if not isinstance(name, str):
-        yield from name(question, agent, bounds)
+        yield from name(question, context, bounds)
     elif name == "both":
         for each in ROUTES:
-            yield from guarded(question, each, agent, bounds)
+            yield from guarded(question, each, context, bounds)
     elif name == "auto":
-        yield from auto(question, agent, bounds)
+        yield from auto(question, context, bounds)
     else:
-        yield from ROUTES[name](question, agent, bounds)
+        yield from ROUTES[name](question, context, bounds)
 
 
-def guarded(question: Question, name: str, agent: Agent, bounds: Bounds) -> Iterator[Step]:
+def guarded(question: Question, name: str, context: Context, bounds: Bounds) -> Iterator[Step]:
     """A route whose failure becomes an honest answer, so that the other still speaks."""
     clock = Clock(name, bounds)
     findings: list[Finding] = []
     try:
-        for step in ROUTES[name](question, agent, bounds):
+        for step in ROUTES[name](question, context, bounds):
             if step.kind == "expert":
                 findings += step.findings
             if step.kind not in ("token", "answer"):
@@ -57,17 +57,17 @@ def guarded(question: Question, name: str, agent: Agent, bounds: Bounds) -> Iter
         yield clock.finish(f"This route could not answer: {reason}", findings=findings, error=reason)
 
 
-def auto(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
+def auto(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
     """Experts first; then the agent's policy says whether the connector is asked, whose answer stands, and why."""
-    first = yield from _but_answer(guarded(question, "experts", agent, bounds))
-    case, policy = case_of(question, first), agent.policy
+    first = yield from _but_answer(guarded(question, "experts", context, bounds))
+    case, policy = case_of(question, first), context.policy
     decision = asked(lambda: policy.decide(case))
     if decision.action == STAY:
         yield from _staying(first, first.seconds, first.trace, decision.reason, bounds)
         return
     clock = Clock("connector", bounds)
     yield clock.step("fallback", "connector", text=decision.reason)
-    second = yield from _but_answer(guarded(question, "connector", agent, bounds))
+    second = yield from _but_answer(guarded(question, "connector", context, bounds))
     seconds, trace = first.seconds + second.seconds, (*first.trace, *clock.steps, *second.trace)
     if second.error:
         reason = "the connector could not answer, and the experts' answer is better than none"

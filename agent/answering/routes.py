@@ -1,4 +1,4 @@
-"""The routes from a question to an answer, all with one signature: `route(question, agent, bounds) -> Iterator[Step]`.
+"""The routes from a question to an answer, all with one signature: `route(question, context, bounds)` gives Steps.
 
 Both routes end in the same call of the same language model with the same decoding; they differ only in what stands at
 "Input:" in the prompt: text that experts found, or soft tokens of the connector.
@@ -15,10 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
-from agent.answering.expert_calls import Desk, failures, wait
-from agent.answering.language import Speech
 from agent.clock import Bounds, Clock
+from agent.expert_calls import Workers, failures, wait
 from agent.records.recall import choose
+from connector.base import ModelInfo, Reply
 from experts.base import Finding
 from experts.errors import ModelError
 from experts.evidence import asked_thing, compose_evidence, quoted
@@ -26,9 +26,9 @@ from experts.evidence.categories import matches
 from experts.media import Image, Media, Video
 
 if TYPE_CHECKING:
-    from agent.agent import Agent
+    from agent.context import Context
 
-Route = Callable[[Question, "Agent", Bounds], Iterator[Step]]
+Route = Callable[[Question, "Context", Bounds], Iterator[Step]]
 
 READING = re.compile(
     r"\b(read|say|says|said|written|write|text|word|words|sign|letter|number plate|label|title|spell|logo|name on)\b",
@@ -37,7 +37,6 @@ READING = re.compile(
 LOOKING = re.compile(r"\b(describe|what (is|does) (this|the (image|picture|photo)|in the)|caption|see)\b", re.I)
 USUAL = {"image": ("detect", "tag", "caption"), "audio": ("speech",), "video": ("video",)}
 BUILT_IN = ("detect", "tag", "ocr", "caption", "speech", "video")
-FRAMES = 4  # of a video that the connector sees
 LOOKING_SHARE = 0.75  # of the time for a question that the experts may use, so that some is left to speak
 
 
@@ -57,14 +56,18 @@ def choose_experts(question: Question, kinds: Mapping[str, Iterable[str]]) -> li
     return plan
 
 
-def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
+def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
     """Media -> experts -> findings -> evidence text -> the language model."""
     clock = Clock("experts", bounds)
-    yield from _taken(question, clock)
-    desk = Desk()
-    own = agent.settings.captioner != "composed"  # a composed caption says again what the other experts say
-    plan = choose_experts(question, {name: kinds for name, kinds in agent.kinds().items() if own or name != "caption"})
-    asked = [(name, medium, desk.look(partial(agent.expert, name), medium, agent.cache)) for name, medium in plan]
+    yield from taken_in(question, clock)
+    workers = Workers()
+    own = context.settings.captioner != "composed"  # a composed caption says again what the other experts say
+    plan = choose_experts(
+        question, {name: kinds for name, kinds in context.kinds().items() if own or name != "caption"}
+    )
+    asked = [
+        (name, medium, workers.look(partial(context.expert, name), medium, context.cache)) for name, medium in plan
+    ]
     until = bounds.begun + LOOKING_SHARE * bounds.longest_s
     findings: dict[str, list[Finding]] = {medium.name: [] for medium in question.media}
     failed: dict[str, list[str]] = {medium.name: [] for medium in question.media}
@@ -76,7 +79,7 @@ def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
         about = {"media": medium.name, "sha256": medium.sha256[:16]}
         if not wait(future, until, bounds.stop):
             if bounds.stop.is_set():
-                yield from _stopped(clock, "", [f for found in findings.values() for f in found])
+                yield from stopped(clock, "", [f for found in findings.values() for f in found])
                 return
             faults = [(name, f"it took longer than {LOOKING_SHARE * bounds.longest_s:.0f} s", {"since": bounds.begun})]
         else:
@@ -88,7 +91,7 @@ def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
             )
             findings[medium.name] += kept
             if not look.error:
-                weights = agent.expert(name).weights
+                weights = context.expert(name).weights
                 data = {"weights": weights, **about, **({"cached": True} if look.cached else {})}
                 yield clock.step("expert", name, **times, findings=kept, data=data)
         for who, reason, when in faults:
@@ -101,83 +104,59 @@ def experts(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
         yield clock.finish(text, error=text)
         return
     begun = time.perf_counter()
-    read = choose(question, findings, agent.memory, bounds)
+    read = choose(question, findings, context.memory, bounds)
     for text, data in read.notes:
         yield clock.step("note", "memory", since=begun, text=text, data=data)
-    evidence = "\n".join([_evidence(question, read.findings, failed, captions=own), *read.lines])
-    named = _cited(found, question.text)
+    evidence = "\n".join([evidence_text(question, read.findings, failed, captions=own), *read.lines])
+    named = cited_by(found, question.text)
     cited = (*named, *(finding for finding in read.cited if finding not in named))
     yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited)
     begun = time.perf_counter()
-    speech = agent.speech(question.text, evidence, bounds)
-    if agent.untuned:
-        yield clock.step("note", "connector", text=f"answered without its adapter: {agent.untuned}")
-    yield from _speak(clock, speech, found, since=begun)
+    language = context.language()
+    if context.untuned:
+        yield clock.step("note", "connector", text=f"answered without its adapter: {context.untuned}")
+    longest = bounds.longest(context.settings.max_new_tokens)
+    reply = language.read(question.text, evidence, bounds.generation(longest), question.history)
+    yield from speak(clock, reply, found, since=begun)
 
 
-def connector(question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
-    """Media -> encoder -> connector -> soft tokens -> the language model."""
+def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
+    """Media -> the multimodal model: encoder, connector and language model in one."""
     clock = Clock("connector", bounds)
-    yield from _taken(question, clock)
-    images: list[Image] = []
-    unheard: list[str] = []
+    yield from taken_in(question, clock)
+    model = context.model()
+    info = model.info
+    taken = [medium for medium in question.media if medium.kind in info.modalities]
     for medium in question.media:
-        if isinstance(medium, Image):
-            images.append(medium)
-        elif isinstance(medium, Video):
-            images += _spread(medium.frames, FRAMES)
-            unheard += [medium.name] if medium.audio else []
-        else:
-            unheard.append(medium.name)
-    for name in unheard:
-        yield clock.step(
-            "error", "connector", text="the connector cannot hear: it has no encoder for sound", data={"media": name}
-        )
-    if not images:
-        text = "The connector cannot hear: it has no encoder for sound. Ask the experts route."
+        unheard = isinstance(medium, Video) and medium.audio is not None and "audio" not in info.modalities
+        if medium not in taken or unheard:
+            yield clock.step("error", "connector", text=_cannot(info, medium), data={"media": medium.name})
+    if question.media and not taken:
+        reason = _cannot(info, question.media[0])
+        text = f"{reason[0].upper()}{reason[1:]}. Ask the experts route."
         yield clock.finish(text, error=text)
         return
-    model = agent.connector_model()
-    if model.n_tokens == 0 and len(images) > 1:
-        raise ModelError(
-            f"connector '{agent.connector_name()}' takes one picture at a time, here are {len(images)}; "
-            "ask about one image"
-        )
-    begun = time.perf_counter()
-    features = model.encoder.encode(images)  # [B, N, D_enc]
-    yield clock.step(
-        "encode",
-        model.encoder.name,
-        since=begun,
-        data={
-            "images": [i.sha256[:16] for i in images],
-            "features": list(features.shape),
-            "tokens": model.n_tokens * len(images),
-        },
-    )
-    if bounds.stop.is_set():
-        yield from _stopped(clock, "", ())
-        return
-    begun = time.perf_counter()
-    prompt = model.prompt(question.text, images, features=features)  # [T, D_llm]
-    describe: Any = getattr(model.connector, "describe", None)
-    says = {"says": [describe(features, row) for row in range(len(images))]} if describe else {}
-    yield clock.step("connect", agent.connector_name(), since=begun, data=says)
-    begun = time.perf_counter()
-    llm = model.llm
-    tokens = llm.stream(
-        prompt,
-        max_new_tokens=bounds.longest(agent.settings.max_new_tokens),
-        stop=bounds.stop,
-        within=model.inside(question.text, features),
-    )
-    yield from _speak(clock, Speech(llm.name, llm.adapter, len(prompt), tokens), (), since=begun)
+    longest = bounds.longest(context.settings.max_new_tokens)
+    reply = model.stream(question.text, taken, bounds.generation(longest), question.history)
+    for stage in reply.stages:
+        yield clock.step(stage.kind, stage.name, since=stage.begun, seconds=stage.seconds, data=stage.data)
+    yield from speak(clock, reply, (), since=time.perf_counter(), info=info)
+
+
+def _cannot(info: ModelInfo, medium: Media) -> str:
+    """Why a model does not take a medium, or not its sound."""
+    kind = "audio" if isinstance(medium, Video) and "video" in info.modalities else medium.kind
+    if info.kind == "trained" and kind == "audio":
+        return "the connector cannot hear: it has no encoder for sound"
+    deed = {"image": "see pictures", "audio": "hear", "video": "watch films"}[kind]
+    takes = ", ".join(sorted(info.modalities)) or "text alone"
+    return f"the model '{info.name}' cannot {deed}; it takes {takes}"
 
 
 ROUTES: dict[str, Route] = {"experts": experts, "connector": connector}
 
 
-def _taken(question: Question, clock: Clock) -> Iterator[Step]:
+def taken_in(question: Question, clock: Clock) -> Iterator[Step]:
     """What was taken in: each medium's id, kind, hash and size."""
     for name, medium in question.by_id().items():
         data: dict[str, Any] = {"id": name, "kind": medium.kind, "sha256": medium.sha256}
@@ -190,37 +169,40 @@ def _taken(question: Question, clock: Clock) -> Iterator[Step]:
         yield clock.step("media", medium.name, data=data)
 
 
-def _speak(clock: Clock, speech: Speech, findings: Sequence[Finding], since: float) -> Iterator[Step]:
+def speak(
+    clock: Clock, reply: Reply, findings: Sequence[Finding], since: float, info: ModelInfo | None = None
+) -> Iterator[Step]:
     """Stream an answer, then finish; `since` is when its prompt began to be made."""
     bounds = clock.bounds
     logprob, count, text, first_s, late = 0.0, 0, "", 0.0, False
-    with contextlib.closing(speech.tokens) as tokens:  # type: ignore[type-var]
-        for token in tokens:
+    with contextlib.closing(reply):
+        for token in reply.tokens:
             first_s = first_s or time.perf_counter() - since
             logprob, count, text = logprob + token.logprob, count + 1, text + token.text
-            yield clock.step("token", speech.model, text=token.text)
+            yield clock.step("token", reply.model, text=token.text)
             if late := time.perf_counter() > bounds.until:
                 break
     data: dict[str, Any] = {
-        "prompt_tokens": speech.prompt_tokens,
+        "prompt_tokens": reply.prompt_tokens,
         "answer_tokens": count,
         "first_token_s": round(first_s, 4),
-        "adapter": speech.adapter,
+        "adapter": reply.adapter,
+        **(_described(info) if info else {}),
     }
     if not math.isfinite(logprob):
         data["logprobs"] = False  # so the confidence is not known
-    yield clock.step("llm", speech.model, since=since, data=data)
+    yield clock.step("llm", reply.model, since=since, data=data)
     if late:
-        yield clock.step("note", speech.model, text=f"the answer was cut off after {bounds.longest_s:.0f} s")
+        yield clock.step("note", reply.model, text=f"the answer was cut off after {bounds.longest_s:.0f} s")
     if bounds.stop.is_set():
-        yield from _stopped(clock, text.strip(), findings, logprob, count)
+        yield from stopped(clock, text.strip(), findings, logprob, count)
     elif not text.strip():
-        raise ModelError(f"the language model '{speech.model}' gave an empty answer")
+        raise ModelError(f"the language model '{reply.model}' gave an empty answer")
     else:
         yield clock.finish(text.strip(), logprob=logprob, tokens=count, findings=findings)
 
 
-def _stopped(
+def stopped(
     clock: Clock, text: str, findings: Sequence[Finding], logprob: float = 0.0, tokens: int = 0
 ) -> Iterator[Step]:
     """The end of an answer that somebody stopped: what was said stays."""
@@ -228,7 +210,7 @@ def _stopped(
     yield clock.finish(text or "Stopped before the first word.", logprob=logprob, tokens=tokens, findings=findings)
 
 
-def _evidence(
+def evidence_text(
     question: Question, findings: Mapping[str, list[Finding]], failed: Mapping[str, list[str]], *, captions: bool
 ) -> str:
     """The evidence text; of several media, each one's own under its id, so that nothing is sought in the wrong one."""
@@ -247,14 +229,13 @@ def _evidence(
     return "\n".join(parts)
 
 
-def _cited(findings: Sequence[Finding], question: str) -> tuple[Finding, ...]:
+def cited_by(findings: Sequence[Finding], question: str) -> tuple[Finding, ...]:
     """The findings that the question names."""
     thing = asked_thing(question)
     return tuple(finding for finding in findings if thing and matches(thing, finding.text))
 
 
-def _spread(frames: Sequence[Image], count: int) -> list[Image]:
-    """At most `count` frames, evenly spaced."""
-    if len(frames) <= count:
-        return list(frames)
-    return [frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count)]
+def _described(info: ModelInfo) -> dict[str, Any]:
+    """What a trace tells of a model beside its name."""
+    told = {"model": info.name, "revision": info.revision, "precision": info.precision, "device": info.device}
+    return {key: value for key, value in told.items() if value}

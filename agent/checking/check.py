@@ -15,17 +15,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Answer, Check, Claim, Question, Step
-from agent.answering.expert_calls import Desk, failures, wait
 from agent.checking.claims import claims
 from agent.checking.corrections import corrected
 from agent.checking.judging import Seen, judge
 from agent.checking.links import links_of
 from agent.clock import Bounds, Clock
+from agent.expert_calls import Workers, failures, wait
 from experts.base import Finding
 from experts.media import Image, Media, Video
 
 if TYPE_CHECKING:
-    from agent.agent import Agent
+    from agent.context import Context
 
 LOOKS = {"image": ("detect", "tag"), "audio": ("speech",), "video": ("video",)}  # experts that check, by kind of medium
 READS = ("text", "number", "name")  # claims for which a picture must be read
@@ -49,7 +49,7 @@ class Known:
 
 
 def supported(
-    steps: Iterator[Step], question: Question, agent: Agent, bounds: Bounds, *, check: bool = False
+    steps: Iterator[Step], question: Question, context: Context, bounds: Bounds, *, check: bool = False
 ) -> Iterator[Step]:
     """The same Steps, each answer with the links of its sentences and, with `check`, with what experts found about it.
 
@@ -66,23 +66,23 @@ def supported(
             answer = step.answer
             stopped = bounds.stop.is_set() or any(passed.kind == "stop" for passed in answer.trace)
             if check and not answer.error and not stopped:
-                answer = yield from _checked(answer, question, agent, bounds, known)
+                answer = yield from _checked(answer, question, context, bounds, known)
             answer = replace(answer, links=links_of(answer))
             yield replace(step, answer=answer, seconds=max(step.seconds, answer.seconds))
 
 
 def _checked(
-    answer: Answer, question: Question, agent: Agent, bounds: Bounds, known: Known
+    answer: Answer, question: Question, context: Context, bounds: Bounds, known: Known
 ) -> Generator[Step, None, Answer]:
     clock = Clock(answer.route, bounds)
     made = claims(answer.text, question.text)
     if made:
-        yield from _look(made, question, agent, clock, known)
+        yield from _look(made, question, context, clock, known)
     begun = time.perf_counter()
     findings = list(answer.findings)
     for found in known.looked.values():
         findings += [finding for finding in found if finding not in findings]
-    judged = judge(made, findings, _seen(question, agent, known))
+    judged = judge(made, findings, _seen(question, context, known))
     result = Check(judged, corrected(answer.text, judged, findings))
     counts = {
         verdict: sum(c.verdict == verdict for c in judged) for verdict in ("supported", "contradicted", "unsupported")
@@ -93,9 +93,9 @@ def _checked(
     return replace(answer, findings=tuple(findings), check=result, trace=trace, seconds=answer.seconds + took)
 
 
-def _look(made: Sequence[Claim], question: Question, agent: Agent, clock: Clock, known: Known) -> Iterator[Step]:
+def _look(made: Sequence[Claim], question: Question, context: Context, clock: Clock, known: Known) -> Iterator[Step]:
     """Ask the experts that these claims need and that have not looked yet."""
-    bounds, desk, kinds = clock.bounds, Desk(), agent.kinds()
+    bounds, workers, kinds = clock.bounds, Workers(), context.kinds()
     plan: list[tuple[str, Media]] = []
     for medium in question.media:
         names = list(LOOKS[medium.kind])
@@ -104,7 +104,7 @@ def _look(made: Sequence[Claim], question: Question, agent: Agent, clock: Clock,
         plan += [(name, medium) for name in names if medium.kind in kinds.get(name, ())]
     done = known.looked.keys() | known.failed
     asked = [
-        (name, medium, desk.look(partial(agent.expert, name), medium, agent.cache))
+        (name, medium, workers.look(partial(context.expert, name), medium, context.cache))
         for name, medium in plan
         if (name, medium.name) not in done
     ]
@@ -125,11 +125,11 @@ def _look(made: Sequence[Claim], question: Question, agent: Agent, clock: Clock,
         if not look.error:
             known.looked[(name, medium.name)] = kept
             cached = {"cached": True} if look.cached else {}
-            data = {"weights": agent.expert(name).weights, **about, **cached}
+            data = {"weights": context.expert(name).weights, **about, **cached}
             yield clock.step("expert", name, **times, findings=kept, data=data)
 
 
-def _seen(question: Question, agent: Agent, known: Known) -> Seen:
+def _seen(question: Question, context: Context, known: Known) -> Seen:
     """What the findings are about: sizes of pictures, and whether the detector has looked at all of them."""
     sizes, whole, moving = {}, True, False
     pictures = 0
@@ -143,7 +143,7 @@ def _seen(question: Question, agent: Agent, known: Known) -> Seen:
         expert = "video" if medium.kind == "video" else "detect"
         moving = moving or medium.kind == "video"
         whole = whole and (expert, medium.name) in known.looked and ("detect", medium.name) not in known.failed
-    coco = re.fullmatch(r"nanodet-coco|yolo(?!.*(?:-oiv7|world|yoloe)).*", agent.settings.detector) is not None
+    coco = re.fullmatch(r"nanodet-coco|yolo(?!.*(?:-oiv7|world|yoloe)).*", context.settings.detector) is not None
     return Seen(sizes, pictures=pictures, whole=bool(pictures) and whole and coco, moving=moving)
 
 

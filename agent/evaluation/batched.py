@@ -1,35 +1,33 @@
 """Many questions at once, answered as the agent answers each: its own routes run, the language model's turn waits.
 
-A question is run until its route wants the language model; the prompts of many questions are answered in batches of
-like length; then each question is run again and finds its answer there. What the experts and the encoder made of a
-medium is remembered in between, so nothing is looked at twice. No route is written down a second time for the bench, so
-the two cannot drift apart; what cannot take part in this (an endpoint, a connector with layers inside the language
-model) is answered one question at a time, through the same code.
+A question is run until its route wants the model; what many questions want is answered in batches; then each question
+is run again and finds its answer there. What the experts made of a medium is remembered in between, so nothing is
+looked at twice. No route is written down a second time for the bench, so the two cannot drift apart.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from connector.interfaces.base import Projector
+from connector import base as models
+from connector.base import Answered, Generation, Reply, Turn
 from connector.llm.language import Token
-from connector.trained import ConnectorModel
-from experts.errors import DuetError, ModelError
+from experts.errors import DuetError
 
 if TYPE_CHECKING:
-    import torch
-
     from agent.agent import Agent
     from agent.answer import Answer
     from experts.base import Expert, Finding
-    from experts.media import Image, Media
+    from experts.media import Media
 
-REMEMBERED = 1024  # media whose findings, and images whose features (about 0.5 MB each), are kept
+REMEMBERED = 1024  # media whose findings are kept
 
 
 @dataclass
@@ -42,7 +40,7 @@ class Asked:
     answer: Answer | None = None
     error: str = ""
     seconds: float = 0.0
-    said: list[tuple[str, float]] = field(default_factory=list)  # answers of the language model so far, in order
+    said: list[Answered] = field(default_factory=list)  # answers of the models so far, in order
     waiting: _Turn | None = None
 
     @property
@@ -51,11 +49,11 @@ class Asked:
 
 
 class _Turn(BaseException):
-    """A route wants the language model. Not an Exception: nothing on the way may take it for a failure."""
+    """A route wants a model. Not an Exception: nothing on the way may take it for a failure."""
 
-    def __init__(self, prompt: torch.Tensor, max_new_tokens: int) -> None:
+    def __init__(self, model: Any, request: Any, max_new_tokens: int) -> None:
         super().__init__()
-        self.prompt, self.max_new_tokens = prompt, max_new_tokens
+        self.model, self.request, self.max_new_tokens = model, request, max_new_tokens
 
 
 def ask_one(agent: Agent, asked: Asked) -> None:
@@ -82,15 +80,16 @@ class Batcher:
     """Answers questions with a batching copy of an agent; the agent itself is not changed."""
 
     def __init__(self, agent: Agent, batch: int = 16, remembered: int = REMEMBERED) -> None:
-        """`batch` prompts go through the language model at once; give a few times as many questions."""
+        """`batch` requests go to a model at once; give a few times as many questions."""
         self.batch = batch
         self._findings: _Memory = _Memory(remembered)
-        self._features: _Memory = _Memory(remembered // 4)
         self._current: Asked | None = None
         self._turn = 0
-        kind = type("Batching", (_Batching, type(agent)), {})
-        self.agent: Agent = object.__new__(kind)
-        self.agent.__dict__.update(agent.__dict__, _batcher=self)
+        kind = type("Batching", (_Batching, type(agent.context)), {})
+        context: Any = object.__new__(kind)
+        context.__dict__.update(agent.context.__dict__, _batcher=self)
+        self.agent: Agent = copy.copy(agent)
+        self.agent.context = context
 
     def ask(self, questions: Sequence[Asked]) -> None:
         """Answer all; seconds of a batch are shared equally among its questions."""
@@ -99,7 +98,10 @@ class Batcher:
             for asked in todo:
                 self._begin(asked)
             todo = [asked for asked in todo if not asked.done]
-            self._speak(sorted(todo, key=lambda asked: len(asked.waiting.prompt) if asked.waiting else 0))
+            for model in dict.fromkeys(asked.waiting.model for asked in todo if asked.waiting):
+                waiting = [asked for asked in todo if asked.waiting and asked.waiting.model is model]
+                for at in range(0, len(waiting), self.batch):
+                    self._answer(model, waiting[at : at + self.batch])
 
     def _begin(self, asked: Asked) -> None:
         self._current, self._turn, asked.waiting = asked, 0, None
@@ -112,40 +114,31 @@ class Batcher:
             self._current = None
         assert asked.done or asked.waiting is not None, f"unfinished after {time.perf_counter() - begun:.0f} s"
 
-    def _speak(self, todo: Sequence[Asked]) -> None:
-        llm = self.agent.llm()
-        for at in range(0, len(todo), self.batch):
-            group = todo[at : at + self.batch]
-            turns = [asked.waiting for asked in group if asked.waiting is not None]
-            begun = time.perf_counter()
-            try:
-                replies: list[Any] = llm.answers([t.prompt for t in turns], max(t.max_new_tokens for t in turns))
-            except ModelError:  # whose fault? ask one by one
-                replies = [self._alone(llm, turn) for turn in turns]
-            for asked, reply in zip(group, replies, strict=True):
-                asked.seconds += (time.perf_counter() - begun) / len(group)
-                if isinstance(reply, ModelError):
-                    asked.error = reason(reply)
-                else:
-                    asked.said.append(reply)
-
     @staticmethod
-    def _alone(llm: Any, turn: _Turn) -> tuple[str, float] | ModelError:
+    def _answer(model: _Waiting, group: Sequence[Asked]) -> None:
+        turns = [asked.waiting for asked in group if asked.waiting is not None]
+        longest = max(turn.max_new_tokens for turn in turns)
+        begun = time.perf_counter()
         try:
-            return llm.answers([turn.prompt], turn.max_new_tokens)[0]
-        except ModelError as error:
-            return error
+            replies: list[Any] = model.batch([turn.request for turn in turns], longest)
+        except DuetError:  # whose fault? ask one by one
+            replies = [_alone(model, turn) for turn in turns]
+        for asked, reply in zip(group, replies, strict=True):
+            asked.seconds += (time.perf_counter() - begun) / len(group)
+            if isinstance(reply, DuetError):
+                asked.error = reason(reply)
+            else:
+                asked.said.append(reply)
 
-    def stream(self, prompt: torch.Tensor, max_new_tokens: int) -> Iterator[Token]:
-        """The language model's turn: the answer if it is there, else the question waits here."""
-        import math
-
+    def reply(self, model: _Waiting, request: Any, max_new_tokens: int, name: str, adapter: str) -> Reply:
+        """A model's turn: the answer if it is there, else the question waits here."""
         assert self._current is not None
         if self._turn >= len(self._current.said):
-            raise _Turn(prompt, max_new_tokens)
-        text, confidence = self._current.said[self._turn]
+            raise _Turn(model, request, max_new_tokens)
+        said = self._current.said[self._turn]
         self._turn += 1
-        yield Token(text, math.log(confidence) if confidence > 0 else -math.inf)
+        logprob = math.nan if said.confidence is None else math.log(max(said.confidence, 1e-300))
+        return Reply(name, adapter, 0, iter([Token(said.text, logprob)]))
 
     @property
     def asking(self) -> bool:
@@ -153,31 +146,35 @@ class Batcher:
         return self._current is not None
 
 
+def _alone(model: _Waiting, turn: _Turn) -> Answered | DuetError:
+    try:
+        return model.batch([turn.request], turn.max_new_tokens)[0]
+    except DuetError as error:
+        return error
+
+
 class _Batching:
-    """What a batching agent does otherwise than the agent it was made from; stands before its class in the MRO."""
+    """What a batching context does otherwise than the one it was made from; stands before its class in the MRO."""
 
     _batcher: Batcher
+    _waiting: dict[int, Any] | None = None
 
     def expert(self, name: str) -> Expert:
         return _RememberingExpert(super().expert(name), self._batcher._findings)  # type: ignore[misc]
 
-    def llm(self) -> Any:
-        llm = super().llm()  # type: ignore[misc]
-        return llm if isinstance(llm, _WaitingModel) else _WaitingModel(llm, self._batcher)
+    def language(self) -> Any:
+        return self._once(_WaitingText, super().language())  # type: ignore[misc]
 
-    def connector_model(self) -> ConnectorModel:
-        model = super().connector_model()  # type: ignore[misc]
-        llm: Any = model.llm._inner if isinstance(model.llm, _WaitingModel) else model.llm
-        if not _attaches(model.connector):  # layers inside the language model belong to one question at a time
-            llm = _WaitingModel(llm, self._batcher)
-        encoder = _RememberingEncoder(model.encoder, self._batcher._features)
-        return ConnectorModel(llm, encoder, model.connector, model.card)
+    def model(self) -> Any:
+        model = super().model()  # type: ignore[misc]
+        return model if isinstance(model, _Waiting) else self._once(_WaitingModel, model)
 
-
-def _attaches(connector: Any) -> bool:
-    """Whether a connector has layers inside the language model."""
-    attach = getattr(type(connector), "attached", None)
-    return attach is not None and attach is not Projector.attached
+    def _once(self, kind: type[_Waiting], inner: Any) -> Any:
+        """One stand-in for a model, whoever asks for it."""
+        if isinstance(inner, _Waiting):
+            return inner
+        kept = self.__dict__.setdefault("_stand_ins", {})
+        return kept.setdefault((kind, id(inner)), kind(inner, self._batcher))
 
 
 class _Memory:
@@ -225,28 +222,39 @@ class _RememberingExpert(_Forwarding):
         return self._memory.get((self._inner.name, media.name, media.sha256), lambda: self._inner(media))
 
 
-class _RememberingEncoder(_Forwarding):
-    """An encoder that encodes each image once."""
-
-    def __init__(self, inner: Any, memory: _Memory) -> None:
-        super().__init__(inner)
-        object.__setattr__(self, "_memory", memory)
-
-    def encode(self, images: Sequence[Image]) -> torch.Tensor:
-        import torch
-
-        rows = [self._memory.get(image.sha256, lambda image=image: self._inner.encode([image])) for image in images]
-        return torch.cat(rows)  # [B, N, D_enc]
-
-
-class _WaitingModel(_Forwarding):
-    """The language model, whose turn in a running question waits for the batch."""
+class _Waiting(_Forwarding):
+    """A model whose turn in a running question waits for the batch."""
 
     def __init__(self, inner: Any, batcher: Batcher) -> None:
         super().__init__(inner)
         object.__setattr__(self, "_batcher", batcher)
 
-    def stream(self, embeddings: torch.Tensor, *, max_new_tokens: int, **rest: Any) -> Iterator[Token]:
+    def batch(self, requests: Sequence[Any], max_new_tokens: int) -> list[Answered]:
+        """Answers to the requests that waited."""
+        raise NotImplementedError
+
+
+class _WaitingText(_Waiting):
+    def read(self, question: str, evidence: str, generation: Generation, history: Sequence[Turn] = ()) -> Reply:
+        if history or not self._batcher.asking:
+            return self._inner.read(question, evidence, generation, history)
+        asked = (question, evidence)
+        return self._batcher.reply(self, asked, generation.max_new_tokens, self._inner.name, self._inner.adapter)
+
+    def batch(self, requests: Sequence[Any], max_new_tokens: int) -> list[Answered]:
+        return self._inner.read_batch(requests, max_new_tokens)
+
+
+class _WaitingModel(_Waiting):
+    def stream(
+        self, question: str, media: Sequence[Media], generation: Generation, history: Sequence[Turn] = ()
+    ) -> Reply:
         if not self._batcher.asking:
-            return self._inner.stream(embeddings, max_new_tokens=max_new_tokens, **rest)
-        return self._batcher.stream(embeddings, max_new_tokens)
+            return self._inner.stream(question, media, generation, history)
+        self._inner.tokens(media)  # refuses what the model does not take, as `stream` would
+        request = models.Asked(question, tuple(media), tuple(history))
+        language = self._inner.language
+        return self._batcher.reply(self, request, generation.max_new_tokens, language.name, language.adapter)
+
+    def batch(self, requests: Sequence[Any], max_new_tokens: int) -> list[Answered]:
+        return self._inner.answers(requests, max_new_tokens)

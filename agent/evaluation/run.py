@@ -22,6 +22,7 @@ from experts.media import open_media
 if TYPE_CHECKING:
     from agent.agent import Agent
     from agent.answer import Answer
+    from connector.base import MultimodalModel
     from connector.data.records import Record
 
 ROUTES: dict[str, tuple[str, ...]] = {
@@ -53,7 +54,7 @@ class Row:
     answer: str
     parsed: str
     correct: bool | None
-    confidence: float
+    confidence: float | None
     seconds: float
     answered_by: str
     fallback: str = ""
@@ -135,17 +136,22 @@ def models(agent: Agent, route: str) -> dict[str, Any]:
         DuetError: one of them cannot be loaded.
     """
     s = agent.settings
-    named = {
-        "llm": s.llm, "detector": s.detector, "tagger": s.tagger, "ocr": s.ocr, "speech": s.speech,
+    named: dict[str, Any] = {
+        "detector": s.detector, "tagger": s.tagger, "ocr": s.ocr, "speech": s.speech,
         "speech_engine": s.speech_engine, "captioner": s.captioner, "endpoint": s.endpoint,
         "endpoint_model": s.endpoint_model,
     }  # fmt: skip
-    if s.profile != "server":
-        named |= {"llm": agent.llm().name, "adapter": agent.llm().adapter}
-    if route != "experts" and s.profile != "server":
-        named["connector"] = _fingerprint(agent.connector_model().connector)
+    language = agent.context.language()
+    named |= {"llm": language.name, "adapter": language.adapter}
+    if route != "experts":
+        model = agent.context.model()
+        named |= _identity(model) | {"same_language": agent.context.shared()}
     if route == "auto":
-        told = repr(agent.policy) if is_dataclass(agent.policy) else type(agent.policy).__qualname__
+        told = (
+            repr(agent.context.policy)
+            if is_dataclass(agent.context.policy)
+            else type(agent.context.policy).__qualname__
+        )
         named["policy"] = hashlib.sha256(told.encode()).hexdigest()[:16]
     return named
 
@@ -210,13 +216,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _fingerprint(module: Any) -> str:
-    """16 hex digits of a connector's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _identity(model: MultimodalModel) -> dict[str, Any]:
+    """What tells a model from another of the same name, for the folder of a run."""
+    info = model.info
+    fingerprint = getattr(model, "fingerprint", None)
+    told = {"model": info.name, "revision": info.revision, "precision": info.precision}
+    return told | ({"connector": fingerprint()} if fingerprint else {})
 
 
 def _answer(benchmark: Benchmark, agent: Agent, todo: Sequence[tuple[Record, str]], batch: int) -> Iterator[Row]:
@@ -256,7 +261,7 @@ def _row(record: Record, asked: Asked) -> Row:
         answer=said,
         parsed=parsers.UNPARSED if failed else judged.parsed,
         correct=judged.correct and not failed if judged.correct is not None else None,
-        confidence=round(answer.confidence, 4) if answer else 0.0,
+        confidence=None if answer is None or answer.confidence is None else round(answer.confidence, 4),
         seconds=round(asked.seconds, 4),
         answered_by=answer.route if answer else asked.route,
         fallback=answer.fallback.reason if answer and answer.fallback else "",

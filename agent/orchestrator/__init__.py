@@ -1,1 +1,4 @@
-"""A language model over the experts: it plans, looks, judges and refines."""
+"""A language model over the experts: it plans, looks, judges and refines.
+
+Imports agent.answering, agent.toolbox, connector and experts.
+"""

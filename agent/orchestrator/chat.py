@@ -11,22 +11,23 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import ConfigDict
 
+from connector.base import Generation
 from connector.llm import templates
-from connector.llm.language import LanguageModel, Token
+from connector.llm.language import Token
 from experts.errors import InputError
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 
 
 class LocalChat(BaseChatModel):
-    """`LanguageModel` as a BaseChatModel: the same weights, the same greedy decoding, text only.
+    """A TextModel as a BaseChatModel: the same weights, the same greedy decoding, text only.
 
-    >>> LocalChat(llm=Agent().llm()).invoke("What is a dog?").content  # doctest: +SKIP
+    >>> LocalChat(llm=Agent().context.language()).invoke("What is a dog?").content  # doctest: +SKIP
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    llm: LanguageModel
+    llm: Any  # a TextModel
     max_new_tokens: int = 128
 
     @property
@@ -65,14 +66,8 @@ class LocalChat(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=AIMessage(content=text, response_metadata=about))])
 
     def _tokens(self, messages: Sequence[BaseMessage]) -> Iterator[Token]:
-        import torch
-
         turns = [{"role": _role(message), "content": templates.fence(_text(message))} for message in messages]
-        form = templates.chat_text(self.llm.tokenizer, turns)
-        ids = self.llm.tokenizer(form, add_special_tokens=False).input_ids
-        with torch.inference_mode():
-            prompt = self.llm.embed(torch.tensor(ids))  # [T, D_llm]
-        yield from self.llm.stream(prompt, max_new_tokens=self.max_new_tokens)
+        yield from self.llm.chat(turns, Generation(self.max_new_tokens)).tokens
 
 
 def _role(message: BaseMessage) -> str:

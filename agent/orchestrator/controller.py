@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.answer import Step
-from agent.answering.expert_calls import within
 from agent.clock import Bounds, Clock
+from agent.expert_calls import within
 from agent.orchestrator.roles import Ended, Record, Stopped, careful, listed, looked_step, settled
-from agent.tools.scripted import ANSWER, FORM, Call, Done, carry_out, check_plan
-from agent.tools.toolbox import CONNECTOR, Result, Toolbox
+from agent.toolbox.scripted import ANSWER, FORM, Call, Done, carry_out, check_plan
+from agent.toolbox.tools import CONNECTOR, Result, Toolbox
 from experts.errors import DuetError, InputError, ModelError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class ChatPlanner:
 
 
 def _plan_form(toolbox: Toolbox, tools: Sequence[str]) -> Any:
-    """A plan as pydantic has it, checked by tools/scripted.py, so its faults are told in the same words everywhere."""
+    """A plan as pydantic has it, checked by scripted.py, so that its faults are told in the same words everywhere."""
     from typing import Literal
 
     from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator

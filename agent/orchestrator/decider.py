@@ -15,11 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Step
-from agent.answering.expert_calls import Desk, wait
-from agent.answering.language import chat_failure, chat_name
 from agent.clock import Bounds, Clock
+from agent.expert_calls import Workers, wait
+from agent.orchestrator.chat_models import chat_failure, chat_name
 from agent.orchestrator.roles import Ended, Record, Stopped, careful, listed, looked_step
-from agent.tools.toolbox import Result, Toolbox
+from agent.toolbox.tools import Result, Toolbox
 from experts.errors import DuetError, ExpertError, ModelError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _Looks:
 
     def __init__(self, toolbox: Toolbox, bounds: Bounds, until: float) -> None:
         self.toolbox, self.bounds, self.until = toolbox, bounds, min(until, bounds.until)
-        self.desk = Desk()
+        self.workers = Workers()
         self.done: dict[str, tuple[Result, float]] = {}
         self.told: set[str] = set()
 
@@ -134,7 +134,7 @@ class _Looks:
         if key in self.done:
             return self.done[key][0]
         begun = time.perf_counter()
-        future = self.desk.begin(partial(self.toolbox.call, name, dict(args), bounds=self.bounds))
+        future = self.workers.submit(partial(self.toolbox.call, name, dict(args), bounds=self.bounds))
         if not wait(future, self.until, self.bounds.stop):
             raise ModelError(
                 "stopped" if self.bounds.stop.is_set() else f"{name} took too long, and the time to look is over"

@@ -1,6 +1,6 @@
 """What plans can be written at all: the language of connector/llm/plan_language.py, narrowed to media and tools.
 
-A walk through this grammar, character by character, ends in a plan that agent.tools.scripted accepts: known tools on
+A walk through this grammar, character by character, ends in a plan that agent.toolbox.scripted accepts: known tools on
 media that they take, no call twice, dependencies on earlier lines only, no more lines than allowed, and questions that
 are words of the request, so that none is invented.
 """

@@ -3,7 +3,7 @@
 Its next token is chosen among those that the plan language allows for this request's media and tools, so a malformed
 plan cannot occur; which of the possible plans it is remains the model's choice.
 
->>> planner = EmbeddedPlanner(agent.answering.language(), agent.tools.toolbox(image="photo.jpg"))  # doctest: +SKIP
+>>> planner = EmbeddedPlanner(agent.context.language(), agent.toolbox(image="photo.jpg"))  # doctest: +SKIP
 >>> planner.plan("How many dogs are there?").text  # doctest: +SKIP
 'detect image1\\nanswer from 1'
 """
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.orchestrator.grammar import Grammar
-from agent.tools.scripted import Call
-from connector.llm.constrained import Rules, spelled, vocabulary
+from agent.toolbox.scripted import Call
+from connector.base import Generation
+from connector.llm.constrained import spelled, vocabulary
 from connector.llm.plan_language import (
     ANSWER,
     ASKS,
@@ -36,8 +37,8 @@ from connector.llm.plan_language import (
 from experts.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from agent.tools.toolbox import Toolbox
-    from connector.llm.language import LanguageModel
+    from agent.toolbox.tools import Toolbox
+    from connector.base import TextModel
 
 LEARNED = frozenset(
     {"detect", "tag", "caption", "ocr", "speech", "video", "connector"}
@@ -49,7 +50,7 @@ Demonstrations = Iterable[Pair] | Callable[[str], Iterable[Pair]]
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was made: as it was written, and as agent.tools.scripted runs it.
+    """A plan that was made: as it was written, and as agent.toolbox.scripted runs it.
 
     `confidence` in [0, 1] is the geometric mean of the probabilities of its tokens among those that were allowed.
     """
@@ -81,20 +82,21 @@ class EmbeddedPlanner:
     """Plans for the media of a toolbox: a question and media ids in, calls out.
 
     `demonstrations` are (request, plan) of other requests that the model is shown first, or a function that retrieves
-    them for a request; a plan is text as the model writes it, or steps as agent.tools.scripted has them. A model that
+    them for a request; a plan is text as the model writes it, or steps as agent.toolbox.scripted has them. A model that
     was trained to plan needs none.
     """
 
     def __init__(
         self,
-        llm: LanguageModel,
+        language: TextModel,
         toolbox: Toolbox,
         *,
         demonstrations: Demonstrations = (),
         most: int = MOST_LINES,
         stop: threading.Event | None = None,
     ) -> None:
-        self.llm, self.toolbox, self.demonstrations, self.most, self.stop = llm, toolbox, demonstrations, most, stop
+        self.language, self.toolbox, self.demonstrations, self.most = language, toolbox, demonstrations, most
+        self.stop = stop or threading.Event()
 
     def __call__(self, question: str, media: Sequence[str]) -> tuple[Call, ...]:
         return self.plan(question, media).calls
@@ -112,15 +114,14 @@ class EmbeddedPlanner:
         begun = time.perf_counter()
         tools = self.tools(media)
         grammar = Grammar(request, tools, most=self.most, letters=self._letters(tools))
-        rules = Rules(self.llm, grammar.start)
-        tokens = self.llm.stream(
-            self._prompt(request, media, tools), max_new_tokens=MOST_TOKENS, stop=self.stop, rules=rules
-        )
-        said = list(tokens)
+        turns = [{"role": "user", "content": self._prompt(request, media, tools)}]
+        said = list(self.language.chat(turns, Generation(MOST_TOKENS, self.stop), grammar.start).tokens)
         try:
             lines = grammar.read("".join(token.text for token in said))
         except ValueError:  # all that is written keeps to the grammar, so it can only be unfinished
-            raise ModelError(f"the language model '{self.llm.name}' was stopped before its plan was whole") from None
+            raise ModelError(
+                f"the language model '{self.language.name}' was stopped before its plan was whole"
+            ) from None
         confidence = math.exp(sum(token.logprob for token in said) / len(said))
         return Plan(request, lines, confidence, time.perf_counter() - begun)
 
@@ -139,19 +140,13 @@ class EmbeddedPlanner:
         }
         return {tool: names for tool, names in fits.items() if names}
 
-    def _prompt(self, request: str, media: Sequence[str] | None, tools: Iterable[str]) -> Any:
-        """The prompt as embeddings [T, D_llm]."""
-        import torch
-
-        from connector.llm import templates
-
+    def _prompt(self, request: str, media: Sequence[str] | None, tools: Iterable[str]) -> str:
+        """What the language model is asked."""
         ids = tuple(self.toolbox.media if media is None else media)
         given = self.demonstrations(request) if callable(self.demonstrations) else self.demonstrations
         shown = [_shown(asked, plan, ids) for asked, plan in given]
         more = [(name, self.toolbox.describe(name)) for name in tools if name not in LEARNED]
-        asked = plan_prompt(request, ids, demonstrations=shown, more=more)
-        with torch.inference_mode():
-            return self.llm.embed(torch.tensor(templates.prompt_ids(self.llm.tokenizer, asked).ids))  # [T, D]
+        return plan_prompt(request, ids, demonstrations=shown, more=more)
 
     def _letters(self, tools: Iterable[str]) -> frozenset[str]:
         """The characters that the model can write.
@@ -159,12 +154,15 @@ class EmbeddedPlanner:
         Raises:
             ModelError: it cannot write plans of them.
         """
-        letters = spelled(vocabulary(self.llm.tokenizer))
+        tokenizer = getattr(self.language, "tokenizer", None)
+        if tokenizer is None:
+            raise ModelError(f"the language model '{self.language.name}' cannot be held to the form of a plan")
+        letters = spelled(vocabulary(tokenizer))
         words = "".join(tools) + "".join(self.toolbox.media) + "".join((NONE, ANSWER, " after from:\n123456789"))
         lacking = sorted(set(words) - letters)
         if lacking:
             raise ModelError(
-                f"the language model '{self.llm.name}' cannot write plans: its tokenizer has no token for "
+                f"the language model '{self.language.name}' cannot write plans: its tokenizer has no token for "
                 f"{', '.join(map(repr, lacking))}; use one with byte-level tokens, such as the embedded one"
             )
         return letters
@@ -182,7 +180,7 @@ def calls(lines: Iterable[Line], request: str) -> tuple[Call, ...]:
 
 
 def lines_of(plan: Any, request: str) -> tuple[Line, ...]:
-    """A plan in the form of agent.tools.scripted (its JSON, or Calls) as lines, the steps in the order they are in.
+    """A plan in the form of agent.toolbox.scripted (its JSON, or Calls) as lines, the steps in the order they are in.
 
     Raises:
         ValueError: a line cannot say what a step says: it waits for a later step, or is no step at all.

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
-from agent.answering.expert_calls import within
-from agent.answering.language import chat_failure, chat_name
 from agent.clock import Bounds, Clock
-from agent.tools.toolbox import CONNECTOR, Result, Toolbox
+from agent.expert_calls import within
+from agent.orchestrator.chat_models import chat_failure, chat_name
+from agent.toolbox.tools import CONNECTOR, Result, Toolbox
 from experts.base import Finding
 from experts.errors import DuetError, ModelError
 
@@ -114,7 +114,7 @@ def looked_step(
     record.looks += 1
     record.findings[medium.name] += result.findings
     record.told.append(f"{key}, {tool}: {result.text}")
-    weights = toolbox.agent.connector_name() if tool == CONNECTOR else toolbox.agent.expert(tool).weights
+    weights = toolbox.context.model_name() if tool == CONNECTOR else toolbox.context.expert(tool).weights
     about = {"weights": weights, "media": medium.name, "sha256": medium.sha256[:16], **dict(data)}
     return clock.step("expert", tool, since=since, seconds=result.seconds, findings=result.findings, data=about)
 

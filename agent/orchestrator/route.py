@@ -16,25 +16,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
-from agent.answering.language import Speech, chat_name, chat_speech, open_chat
-from agent.answering.routes import LOOKING_SHARE, _cited, _evidence, _speak, _stopped, _taken
+from agent.answering.routes import LOOKING_SHARE, cited_by, evidence_text, speak, stopped, taken_in
 from agent.clock import Bounds, Clock
+from agent.orchestrator.chat_models import chat_name, chat_reply, endpoint_chat, open_chat
 from agent.orchestrator.controller import ChatPlanner, Planner, as_json, follow, make_plan
 from agent.orchestrator.decider import Undecided, decide
 from agent.orchestrator.reasoning import Thinking, think
 from agent.orchestrator.roles import Ended, Record, Stopped
-from agent.tools.scripted import ANSWER, Call
-from agent.tools.toolbox import LONGEST_TEXT, Toolbox
+from agent.toolbox.scripted import ANSWER, Call
+from agent.toolbox.tools import LONGEST_TEXT, Toolbox
+from connector.base import Reply
 from connector.llm import templates
 from experts.errors import DuetError, InputError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from agent.agent import Agent
+    from agent.context import Context
 
 ONLY = ("plan", "steps")
 MOST_ROUNDS, MOST_CALLS = 4, 8
+LEAST_TOKENS = 512  # of what an endpoint's model may say where it makes plans and calls
 THOUGHT_TOKENS = 64  # of a thought of the embedded model
 
 
@@ -81,19 +83,19 @@ class Orchestrator:
         if faults:
             raise InputError("the orchestrator cannot work so: " + "; ".join(faults))
 
-    def __call__(self, question: Question, agent: Agent, bounds: Bounds) -> Iterator[Step]:
+    def __call__(self, question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
         """The Steps of one question; the last has the Answer.
 
         Raises:
             DuetError: it cannot be answered; the line says why.
         """
         clock = Clock(self.name, bounds)
-        yield from _taken(question, clock)
+        yield from taken_in(question, clock)
         record = Record.of(question)
         try:
-            yield from self._answer(question, agent, record, bounds, clock)
+            yield from self._answer(question, context, record, bounds, clock)
         except Stopped:
-            yield from _stopped(clock, record.said, record.found())
+            yield from stopped(clock, record.said, record.found())
         except DuetError as error:
             if not record.found():
                 raise
@@ -101,14 +103,14 @@ class Orchestrator:
             yield clock.finish(f"I cannot answer: {error}", findings=record.found(), error=str(error))
 
     def _answer(
-        self, question: Question, agent: Agent, record: Record, bounds: Bounds, clock: Clock
+        self, question: Question, context: Context, record: Record, bounds: Bounds, clock: Clock
     ) -> Generator[Step, None, None]:
-        toolbox = Toolbox(agent, question.by_id())
-        chats = self._chats(agent, bounds)
+        toolbox = Toolbox(context, question.by_id())
+        chats = self._chats(context, bounds)
         until = bounds.begun + (1.0 if self.only or not self.refines else LOOKING_SHARE) * bounds.longest_s
         if self.plans:
             ended = Ended(bounds.stop)
-            planner, name = self._planner(agent, chats, toolbox, dataclasses.replace(bounds, stop=ended))
+            planner, name = self._planner(context, chats, toolbox, dataclasses.replace(bounds, stop=ended))
             try:
                 calls = yield from make_plan(planner, name, toolbox, question.text, bounds, clock)
             finally:
@@ -123,7 +125,7 @@ class Orchestrator:
             yield from follow(calls, toolbox, record, share, clock)
         if self.decides:
             yield from self._decide(chats, question, toolbox, record, until, bounds, clock)
-        yield from self._conclude(question, agent, chats, record, bounds, clock)
+        yield from self._conclude(question, context, chats, record, bounds, clock)
 
     def _decide(
         self,
@@ -140,7 +142,7 @@ class Orchestrator:
                 "the embedded language model cannot decide round by round, it has no tool calling; accepted: plans "
                 "alone, or a chat model: model='openai:NAME' with base_url, or profile 'server'"
             )
-        evidence = _evidence(question, record.findings, record.failed, captions=True) if record.looks else ""
+        evidence = evidence_text(question, record.findings, record.failed, captions=True) if record.looks else ""
         limits: dict[str, Any] = {
             "looking_until": until,
             "most_rounds": self.most_rounds,
@@ -156,7 +158,7 @@ class Orchestrator:
     def _conclude(
         self,
         question: Question,
-        agent: Agent,
+        context: Context,
         chats: Sequence[BaseChatModel],
         record: Record,
         bounds: Bounds,
@@ -181,40 +183,41 @@ class Orchestrator:
             yield clock.finish(text, findings=found)
             return
         begun = time.perf_counter()
-        evidence = _evidence(question, record.findings, record.failed, captions=True)
+        evidence = evidence_text(question, record.findings, record.failed, captions=True)
         if self.thinking.shape != "none":
-            ask = self._thinker(agent, chats, bounds)
+            ask = self._thinker(context, chats, bounds)
             thoughts = yield from think(ask, question.text, evidence, self.thinking, clock)
             evidence = "\n".join([evidence, *(f"Thought {n}: {each}" for n, each in enumerate(thoughts, 1))])
-        yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=_cited(found, question.text))
+        yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited_by(found, question.text))
         begun = time.perf_counter()
-        yield from _speak(clock, self._speech(question, evidence, agent, chats, bounds), found, since=begun)
+        yield from speak(clock, self._speech(question, evidence, context, chats, bounds), found, since=begun)
 
     def _speech(
-        self, question: Question, evidence: str, agent: Agent, chats: Sequence[BaseChatModel], bounds: Bounds
-    ) -> Speech:
+        self, question: Question, evidence: str, context: Context, chats: Sequence[BaseChatModel], bounds: Bounds
+    ) -> Reply:
         if self.model is None:
-            return agent.speech(question.text, evidence, bounds)
-        return chat_speech(chats[0], templates.messages(question.text, evidence=evidence), bounds)
+            longest = bounds.longest(context.settings.max_new_tokens)
+            return context.language().read(question.text, evidence, bounds.generation(longest), question.history)
+        return chat_reply(chats[0], templates.messages(question.text, evidence=evidence), bounds)
 
     def _thinker(
-        self, agent: Agent, chats: Sequence[BaseChatModel], bounds: Bounds
+        self, context: Context, chats: Sequence[BaseChatModel], bounds: Bounds
     ) -> Callable[[list[dict[str, str]]], str]:
         from agent.orchestrator.chat import LocalChat
 
-        chat: Any = chats[0] if chats else LocalChat(llm=agent.llm(), max_new_tokens=THOUGHT_TOKENS)
+        chat: Any = chats[0] if chats else LocalChat(llm=context.language(), max_new_tokens=THOUGHT_TOKENS)
 
         def ask(turns: list[dict[str, str]]) -> str:
-            text = "".join(token.text for token in chat_speech(chat, turns, bounds).tokens)
+            text = "".join(token.text for token in chat_reply(chat, turns, bounds).tokens)
             if bounds.stop.is_set():
                 raise Stopped
             return text
 
         return ask
 
-    def _chats(self, agent: Agent, bounds: Bounds) -> list[BaseChatModel]:
+    def _chats(self, context: Context, bounds: Bounds) -> list[BaseChatModel]:
         """The chat models there are, in the order in which they are asked."""
-        first = [agent.chat(bounds)] if self.model is None else [self.model]
+        first = [self._served(context, bounds)] if self.model is None else [self.model]
         given = [each for each in (*first, *self.fallbacks) if each is not None]
         chats = [open_chat(each, self.base_url) if isinstance(each, str) else each for each in given]
         for chat in chats:
@@ -224,14 +227,24 @@ class Orchestrator:
                 )
         return chats
 
+    @staticmethod
+    def _served(context: Context, bounds: Bounds) -> BaseChatModel | None:
+        """The chat model of the settings' endpoint; None where the language model is a local one."""
+        from connector.opening import is_address
+
+        if context.settings.profile != "server" and not is_address(context.settings.model):
+            return None
+        longest = bounds.longest(max(context.settings.max_new_tokens, LEAST_TOKENS))
+        return endpoint_chat(context.language(), bounds, longest)  # type: ignore[arg-type]
+
     def _planner(
-        self, agent: Agent, chats: Sequence[BaseChatModel], toolbox: Toolbox, bounds: Bounds
+        self, context: Context, chats: Sequence[BaseChatModel], toolbox: Toolbox, bounds: Bounds
     ) -> tuple[Planner, str]:
         if self.planner is not None:
             return self.planner, getattr(self.planner, "__name__", type(self.planner).__name__)
         if chats:
             return ChatPlanner(chats, toolbox, bounds), chat_name(chats[0])
-        return embedded_planner(agent, toolbox, bounds.stop), "planner"
+        return embedded_planner(context, toolbox, bounds.stop), "planner"
 
 
 def plan_json(calls: Sequence[Call]) -> str:
@@ -239,12 +252,12 @@ def plan_json(calls: Sequence[Call]) -> str:
     return json.dumps({"steps": [as_json(call) for call in calls]}, ensure_ascii=False)
 
 
-def embedded_planner(agent: Agent, toolbox: Toolbox, stop: threading.Event) -> Planner:
+def embedded_planner(context: Context, toolbox: Toolbox, stop: threading.Event) -> Planner:
     """The planner of the agent's own language model, which is loaded when a plan is asked for."""
 
     def planner(question: str, media: Sequence[str]) -> Sequence[Call]:
         from agent.orchestrator.planner import EmbeddedPlanner
 
-        return EmbeddedPlanner(agent.llm(), toolbox, stop=stop)(question, media)
+        return EmbeddedPlanner(context.language(), toolbox, stop=stop)(question, media)
 
     return planner

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.answering.expert_calls import look
+from agent.expert_calls import look
 from agent.records import database
 from experts.base import Finding
 from experts.config import Settings
@@ -66,7 +66,7 @@ class FindingsCache:
         """What `expert` finds in `medium`, and whether that was known from before.
 
         Raises:
-            DuetError: as agent.answering.expert_calls.look; failures are not remembered.
+            DuetError: as agent.expert_calls.look; failures are not remembered.
         """
         key = self.key(expert, medium)
         if key:

@@ -150,7 +150,7 @@ def remembered(steps: Iterator[Step], question: Question, memory: Memory | None)
 
 
 def _keep_turn(question: Question, found: Mapping[str, list[Finding]], answers: Sequence[str], memory: Memory) -> None:
-    from agent.tools.toolbox import told
+    from agent.evidence import findings_text
 
     scope, turn = scope_of(question.conversation), question.turn
     if turn:
@@ -160,7 +160,7 @@ def _keep_turn(question: Question, found: Mapping[str, list[Finding]], answers: 
     media = []
     for medium in question.media:
         if findings := found.get(medium.name):
-            text = " ".join(told(tuple(findings), medium).split())
+            text = " ".join(findings_text(tuple(findings), medium).split())
             data = {"sha256": medium.sha256, "kind": medium.kind, "name": medium.name}
             media.append(Item(text, data, f"{turn}:{medium.sha256}"))
     if media:

@@ -1,1 +1,4 @@
-"""What the connector learns from: records, cut-outs, generated scenes and their questions."""
+"""What the connector learns from: records, cut-outs, generated scenes and their questions.
+
+Imports connector.encoders, connector.llm and experts.
+"""

@@ -63,7 +63,8 @@ def build(config: dict[str, Any], llm: LanguageModel) -> Any:
     """
     from connector.interfaces.base import ProjectorConfig
     from connector.interfaces.projectors import PROJECTORS
-    from connector.interfaces.slots import SlotConfig, SlotConnector
+    from connector.interfaces.slot_config import SlotConfig
+    from connector.interfaces.slots import SlotConnector
 
     values = dict(config)
     kind = values.get("kind", "")

@@ -12,98 +12,35 @@ a residual that starts at zero lets later stages say what no word says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experts.evidence.categories import kinds_of
+from connector.interfaces.slot_config import COLOURS, COLUMNS, ROWS, SIZES, SlotConfig
+from connector.interfaces.slot_words import SlotWords
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-COLOURS = ("black", "white", "gray", "red", "orange", "brown", "yellow", "green", "teal", "blue", "purple", "pink")
-SIZES = ("small", "medium", "large")
-ROWS = ("top", "middle", "bottom")
-COLUMNS = ("left", "center", "right")
-MOST = 6  # objects counted
-WHOLE_CLASSES = 1000  # names that a whole picture may have: ImageNet's
 STEEP = 20.0
 SURE = 0.3  # the probability from which on a name for the whole picture is mostly right,
 UNSURE = 0.15  # and that below which a thing's own name is mostly wrong
-# Words above a class that say less of it than its own name does.
-BROAD = frozenset((
-    "animal", "vehicle", "food", "fruit", "vegetable", "building", "musical instrument", "ball", "insect", "plant",
-))  # fmt: skip
 
 
-@dataclass(frozen=True)
-class SlotConfig:
-    """The shape of a slot connector."""
-
-    names: tuple[str, ...]  # what a thing may be called; the first 1000 are ImageNet's classes, in their order
-    categories: tuple[str, ...]
-    widths: tuple[int, ...] = (320, 112, 40, 12, 80)  # parts of an encoder feature: last stage, ..., colour, COCO
-    tiles: int = 2  # the encoder's views: one whole, tiles x tiles parts
-    side: int = 7  # cells along a view's side
-    d_llm: int = 576
-    hidden: int = 256  # width of the trunk
-    blocks: int = 4  # depth of the trunk
-    slots: int = 6  # objects spoken of at most
-    whole_words: int = 2  # tokens for the name of the whole picture
-    name_words: int = 2  # tokens a name has at most
-    dropout: float = 0.3  # of what names are told from, while learning: a name must not hang on few channels
-    hush: float = 0.0  # how often the slots keep silent, while learning, of one thing whose picture's name is sure
-    sharpness: float = 3.0  # a name is spoken by its probability to this power, so that the likeliest is clear
-
-    @property
-    def grid(self) -> int:
-        """Cells along the side of the whole picture."""
-        return self.side * max(self.tiles, 1)
-
-    @property
-    def words(self) -> int:
-        """Tokens of a slot: number, size, colour, name, category, row, column."""
-        return self.name_words + 6
-
-    @property
-    def n_tokens(self) -> int:
-        """M."""
-        return 1 + self.whole_words + self.slots * self.words
-
-
-class SlotConnector(nn.Module):
+class SlotConnector(SlotWords):
     """Features [B, N, D_enc] -> soft words [B, M, D_llm]."""
 
     kind = "slots"
     # ImageNet's head knows names that no scene holds, and the words can be read as they are: both are to change little.
     slow = {"classify": 0.1, "residual": 0.02}
-    names_words: Tensor  # [names, name_words, D_llm]
-    categories_words: Tensor  # [categories, 1, D_llm]
-    colours_words: Tensor  # these [words, D_llm]
-    sizes_words: Tensor
-    rows_words: Tensor
-    columns_words: Tensor
-    numbers_words: Tensor
-    silence: Tensor  # [D_llm]
-    everyday_words: Tensor  # [1000, name_words, D_llm]: what people call the classes of the whole picture
-    above_words: Tensor  # [1000, D_llm]: their categories, zeros where there is none
-    whole1_weight: Tensor  # the encoder's classifier
-    whole1_bias: Tensor
-    whole2_weight: Tensor
-    whole2_bias: Tensor
 
     def __init__(self, config: SlotConfig) -> None:
-        super().__init__()
-        self.config = c = config
-        self.everyday: list[str] = []  # what people call the classes of the whole picture
+        super().__init__(config)
+        c = config
         stage, coco = c.widths[0], c.widths[-1]
         mixed = sum(c.widths) + stage + coco  # a fine cell, and the whole view's cell above it
         self.scale = nn.Parameter(torch.ones(mixed), requires_grad=False)  # set from data by fit_scale
         self.enter = nn.Linear(mixed + 2, c.hidden)
-        self.trunk = nn.ModuleList(_Block(c.hidden) for _ in range(c.blocks))
+        self.trunk = nn.ModuleList(Block(c.hidden) for _ in range(c.blocks))
         self.heat = nn.Linear(c.hidden, 1)
         self.colour = nn.Linear(c.hidden, len(COLOURS))
         self.category = nn.Linear(c.hidden, len(c.categories))
@@ -119,49 +56,11 @@ class SlotConnector(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.heat.bias, -3.0)
-        for vocabulary, size in (("names", (len(c.names), c.name_words)), ("categories", (len(c.categories), 1))):
-            self.register_buffer(f"{vocabulary}_words", torch.zeros(*size, c.d_llm), persistent=False)
-        for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
-            self.register_buffer(f"{vocabulary}_words", torch.zeros(len(words), c.d_llm), persistent=False)
-        self.register_buffer("numbers_words", torch.zeros(MOST + 1, c.d_llm), persistent=False)
-        self.register_buffer("silence", torch.zeros(c.d_llm), persistent=False)  # what an empty slot says
-        # The classifier as it was made for photographs, not changed by what scenes teach; the encoder's, so not saved.
-        for name, shape in (("whole1", (1280, stage)), ("whole2", (WHOLE_CLASSES, 1280))):
-            self.register_buffer(f"{name}_weight", torch.zeros(shape), persistent=False)
-            self.register_buffer(f"{name}_bias", torch.zeros(shape[0]), persistent=False)
-        self.register_buffer("everyday_words", torch.zeros(WHOLE_CLASSES, c.name_words, c.d_llm), persistent=False)
-        self.register_buffer("above_words", torch.zeros(WHOLE_CLASSES, c.d_llm), persistent=False)
 
     @property
     def n_tokens(self) -> int:
         """M."""
         return self.config.n_tokens
-
-    # -- vocabulary ---------------------------------------------------------------------------------------------
-
-    def bind(self, tokenizer: PreTrainedTokenizerBase, embeddings: Tensor) -> None:
-        """Take the words' embeddings [V, D_llm] from the language model that will read them."""
-        table = embeddings.detach().float()
-
-        def rows(text: str, count: int) -> Tensor:
-            ids = tokenizer(" " + text, add_special_tokens=False).input_ids[-count:]
-            blank = tokenizer(",", add_special_tokens=False).input_ids[:1]
-            return table[torch.tensor(ids + blank * (count - len(ids)))]  # [count, D_llm]
-
-        c = self.config
-        self.names_words = torch.stack([rows(name, c.name_words) for name in c.names])
-        self.categories_words = torch.stack([rows(name, 1) for name in c.categories])
-        for vocabulary, words in (("colours", COLOURS), ("sizes", SIZES), ("rows", ROWS), ("columns", COLUMNS)):
-            setattr(self, f"{vocabulary}_words", torch.stack([rows(word, 1)[0] for word in words]))
-        self.numbers_words = torch.stack([rows(str(number), 1)[0] for number in range(MOST + 1)])
-        self.silence = rows("-", 1)[0]
-        classes = c.names[:WHOLE_CLASSES]
-        above = [kinds_of(name) for name in classes]
-        self.everyday = [next((k for k in ks if k not in BROAD), n) for n, ks in zip(classes, above, strict=True)]
-        self.everyday_words = torch.stack([rows(name, c.name_words) for name in self.everyday])
-        category = [next((k.split()[-1] for k in ks if k.split()[-1] in c.categories), "") for ks in above]
-        nothing = torch.zeros(c.d_llm)
-        self.above_words = torch.stack([rows(name, 1)[0] if name else nothing for name in category])
 
     def start_from(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
         """Start the name head as the encoder's classifier (W1, b1, W2, b2); names beyond ImageNet's start unlikely."""
@@ -174,11 +73,6 @@ class SlotConnector(nn.Module):
             self.classify2.weight[: len(weight2)] = weight2
             self.classify2.bias[: len(bias2)] = bias2
         self.see_whole_with(head)
-
-    def see_whole_with(self, head: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
-        """Take the encoder's classifier for the name of the whole picture; it is not among the saved weights."""
-        for name, value in zip(("whole1_weight", "whole1_bias", "whole2_weight", "whole2_bias"), head, strict=True):
-            getattr(self, name).copy_(value)
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -244,13 +138,13 @@ class SlotConnector(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         trunk, heat, stage = self.look(features)
         scores, cells = self.peaks(heat)  # [B, S]
-        here = _gather(trunk, cells)  # [B, S, hidden]
-        logits = self.name_logits(here, _gather(stage, cells))
+        here = gather_cells(trunk, cells)  # [B, S, hidden]
+        logits = self.name_logits(here, gather_cells(stage, cells))
         likeliest = logits.softmax(-1).amax(-1)  # [B, S]
         names = (self.config.sharpness * logits).softmax(-1)
-        rows, columns = self._places(cells)
+        rows, columns = self.places(cells)
         open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))  # [B, S]
-        likely, classes = self._whole(features)  # [B, 5]
+        likely, classes = self.whole(self.assemble(features)[1])  # [B, 5]
         sure = likely[:, 0]
         if self.training and self.config.hush:  # so that what reads the slots learns to read the whole picture's name
             left = (open_.sum(1) < 1.5) & (sure > SURE) & (torch.rand_like(sure) < self.config.hush)
@@ -267,7 +161,7 @@ class SlotConnector(nn.Module):
         category = category * (1 - known * of_some) + known * torch.einsum("bk,bkd->bd", share, above)[:, None]
         spoken = torch.cat(
             [
-                self._number(self.kinship(here) @ open_[..., None]),
+                self.number(self.kinship(here) @ open_[..., None]),
                 (self.size(here).softmax(-1) @ self.sizes_words)[:, :, None],
                 (self.colour(here).softmax(-1) @ self.colours_words)[:, :, None],
                 called,
@@ -281,7 +175,7 @@ class SlotConnector(nn.Module):
         spoken = spoken + self.residual(F.layer_norm(here, here.shape[-1:])).view_as(spoken)
         shown = open_[..., None, None]
         tokens = shown * spoken + (1 - shown) * self.silence
-        total = self._number(open_.sum(1, keepdim=True))  # [B, 1, D_llm]
+        total = self.number(open_.sum(1, keepdim=True))  # [B, 1, D_llm]
         whole = torch.einsum("bk,bkwd->bwd", share, self.names_words[classes][:, :, : self.config.whole_words])
         return torch.cat([total, whole, tokens.flatten(1, 2)], dim=1)  # [B, M, D_llm]
 
@@ -292,26 +186,6 @@ class SlotConnector(nn.Module):
         same = torch.eye(here.shape[1], device=here.device)
         return same + (1 - same) * alike
 
-    def _number(self, count: Tensor) -> Tensor:
-        """Counts [...] -> soft digits [..., D_llm]."""
-        digits = torch.arange(len(self.numbers_words), device=count.device)
-        return (-((count[..., None] - digits) ** 2) * 8).softmax(-1) @ self.numbers_words
-
-    def _whole(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What the whole picture shows, as its classifier sees it: probabilities and names of the likeliest, [B, 5]."""
-        _, stage = self.assemble(features)
-        hidden = F.relu6(F.linear(stage, self.whole1_weight, self.whole1_bias)).mean(1)  # [B, 1280]
-        logits = F.linear(hidden, self.whole2_weight, self.whole2_bias)
-        return logits.softmax(-1).topk(5, dim=-1)
-
-    def _places(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Cells [B, S] -> soft rows and columns [B, S, 3], one third of the picture each."""
-        grid = self.config.grid
-        y, x = (cells // grid + 0.5) / grid, (cells % grid + 0.5) / grid
-        thirds = torch.tensor([1 / 6, 0.5, 5 / 6], device=cells.device)
-        rows, columns = ((-((at[..., None] - thirds) ** 2) * 150).softmax(-1) for at in (y, x))
-        return rows, columns
-
     # -- keeping ------------------------------------------------------------------------------------------------
 
     def describe(self, features: Tensor, row: int = 0) -> list[dict[str, Any]]:
@@ -320,12 +194,12 @@ class SlotConnector(nn.Module):
         with torch.no_grad():
             trunk, heat, stage = self.look(features[row : row + 1])
             scores, cells = self.peaks(heat)
-            here = _gather(trunk, cells)
-            names = self.name_logits(here, _gather(stage, cells)).softmax(-1)[0]
+            here = gather_cells(trunk, cells)
+            names = self.name_logits(here, gather_cells(stage, cells)).softmax(-1)[0]
             open_ = torch.sigmoid(self.gate[0] * (scores - self.gate[1]))
             alike = (self.kinship(here) @ open_[..., None])[0, :, 0]
-            rows, columns = (place[0].argmax(-1) for place in self._places(cells))
-            likely, classes = self._whole(features[row : row + 1])
+            rows, columns = (place[0].argmax(-1) for place in self.places(cells))
+            likely, classes = self.whole(self.assemble(features[row : row + 1])[1])
             borrowed = _borrowed(likely[:, 0], names.amax(-1)[None])[0] > 0.5
             whole = (self.everyday[int(classes[0, 0])], float(likely[0, 0])) if borrowed.any() else ("", 0.0)
             own = [(c.names[int(name)], float(p)) for p, name in zip(*names.max(-1), strict=True)]
@@ -346,7 +220,7 @@ class SlotConnector(nn.Module):
             ]
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Depthwise 5 x 5, then a pointwise MLP (Liu et al. 2022, ConvNeXt), on [B, C, G, G]."""
 
     def __init__(self, width: int) -> None:
@@ -365,86 +239,6 @@ def _borrowed(sure: Tensor, likeliest: Tensor) -> Tensor:
     return torch.sigmoid(STEEP * (sure - SURE))[:, None] * torch.sigmoid(3 * STEEP * (UNSURE - likeliest))
 
 
-def _gather(grid: Tensor, cells: Tensor) -> Tensor:
+def gather_cells(grid: Tensor, cells: Tensor) -> Tensor:
     """Rows [B, S, C] of a flat grid [B, G * G, C] at cells [B, S]."""
     return grid.gather(1, cells[..., None].expand(-1, -1, grid.shape[-1]))
-
-
-# -- warm-up in word space ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Which words hold of a batch of scenes; -1 where unknown."""
-
-    heat: Tensor  # [B, G, G] in [0, 1], 1 at centres
-    cells: Tensor  # [B, O] centre cells, -1 where there is no object
-    names: Tensor  # [B, O]
-    kinds: Tensor  # [B, O, L] other right names, -1 where there are fewer
-    colours: Tensor  # [B, O]
-    categories: Tensor  # [B, O]
-    sizes: Tensor  # [B, O]
-    weights: dict[str, float] = field(
-        default_factory=lambda: {"name": 1.0, "colour": 1.0, "category": 0.5, "size": 0.3, "alike": 0.5}
-    )
-
-
-def warmup_loss(connector: SlotConnector, features: Tensor, targets: Targets) -> tuple[Tensor, dict[str, float]]:
-    """How badly the soft words fit: focal loss of the heat (Zhou et al. 2019, eq. 1), cross-entropy of each word."""
-    trunk, heat, stage = connector.look(features)
-    loss = focal_loss(heat, targets.heat)
-    metrics = {"heat": float(loss.detach())}
-    present = targets.cells >= 0
-    cells = targets.cells.clamp(min=0)
-    here, there = _gather(trunk, cells), _gather(stage, cells)
-    heads = {
-        "colour": (connector.colour(here), targets.colours),
-        "category": (connector.category(here), targets.categories),
-        "size": (connector.size(here), targets.sizes),
-    }
-    for key, (logits, truth) in heads.items():
-        known = present & (truth >= 0)
-        if known.any():
-            loss = loss + targets.weights[key] * F.cross_entropy(logits[known], truth[known])
-            metrics[key] = float((logits[known].argmax(-1) == truth[known]).float().mean())
-    known = present & (targets.names >= 0)
-    pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=known.device)
-    if pairs.any():
-        sure = connector.kinship(here)[pairs].clamp(1e-6, 1 - 1e-6)
-        alike = (targets.names[:, :, None] == targets.names[:, None])[pairs].float()
-        loss = loss + targets.weights["alike"] * F.binary_cross_entropy(sure, alike)
-        metrics["alike"] = float(((sure > 0.5) == (alike > 0.5)).float().mean())
-    if known.any():
-        logits, truth = connector.name_logits(here, there)[known], targets.names[known]
-        loss = loss + targets.weights["name"] * name_loss(logits, truth, targets.kinds[known])
-        metrics["name"] = float((logits.argmax(-1) == truth).float().mean())
-    return loss, metrics
-
-
-KIND_SHARE = 0.4  # of a name's probability that goes to the words above it
-SMOOTHING = 0.05
-
-
-def name_loss(logits: Tensor, names: Tensor, kinds: Tensor) -> Tensor:
-    """Cross-entropy of name logits [P, K] against a name [P] and the words above it [P, L] (-1 = none).
-
-    The words above share KIND_SHARE. So for a thing whose name is unclear, say one of five birds, 'bird' comes out
-    likelier than any of them: the connector says what it knows.
-    """
-    logp = logits.log_softmax(-1)
-    above = kinds >= 0
-    count = above.sum(-1)
-    mean = (logp.gather(-1, kinds.clamp(min=0)) * above).sum(-1) / count.clamp(min=1)
-    share = KIND_SHARE * (count > 0)
-    exact = logp.gather(-1, names[:, None])[:, 0]
-    said = (1 - share) * exact + share * mean
-    return -((1 - SMOOTHING) * said + SMOOTHING * logp.mean(-1)).mean()
-
-
-def focal_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Penalty-reduced focal loss of heat logits against a heat map of the same shape, per object."""
-    log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
-    p = logits.sigmoid()
-    at_centre = truth == 1
-    loss = torch.where(at_centre, -((1 - p) ** 2) * log_p, -((1 - truth) ** 4) * p**2 * log_not)
-    return loss.sum() / at_centre.sum().clamp(min=1)

@@ -43,19 +43,27 @@ class Encoded:
 
 
 def messages(
-    question: str, *, evidence: str | None = None, image: bool = False, stage: str = "instruct"
+    question: str,
+    *,
+    evidence: str | None = None,
+    image: bool = False,
+    stage: str = "instruct",
+    history: Sequence[tuple[str, str]] = (),
 ) -> list[dict[str, str]]:
     """The turns before the answer: Table III for `pretrain`, else Table V with its first sentence as the system's turn.
 
-    Where there is nothing to look at it is the bare question, as in any chat.
+    Where there is nothing to look at it is the bare question, as in any chat. `history` are earlier turns as (role,
+    text), oldest first.
     """
+    earlier = [{"role": role, "content": fence(text)} for role, text in history]
     if not image and evidence is None:
-        return [{"role": "user", "content": question}]
+        return [*earlier, {"role": "user", "content": question}]
     seen = " ".join(part for part in (SLOT if image else "", fence(evidence)) if part)
     if stage == "pretrain":
         return [{"role": "user", "content": CAPTION.format(input=seen)}]
     return [
         {"role": "system", "content": TASK},
+        *earlier,
         {"role": "user", "content": INSTRUCTION.format(question=question, input=seen)},
     ]
 
@@ -89,6 +97,11 @@ def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     return text
 
 
+def typed(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """What a person typed, without anything that would be read as an image token or a turn's mark."""
+    return defuse(tokenizer, text.replace(SLOT, " ").replace("<|", "< |"))
+
+
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase,
     question: str,
@@ -97,15 +110,17 @@ def prompt_ids(
     image_tokens: int = 0,
     stage: str = "instruct",
     image: bool | None = None,
+    history: Sequence[tuple[str, str]] = (),
 ) -> Encoded:
     """The prompt up to where the answer begins, in the tokenizer's own chat form.
 
     `image` says that there is a picture even where it takes no tokens (feature-level fusion).
     """
     has_image = image_tokens > 0 if image is None else image
-    asked = defuse(tokenizer, question.replace(SLOT, " ").replace("<|", "< |"))
+    asked = typed(tokenizer, question)
     seen = None if evidence is None else defuse(tokenizer, evidence)
-    form = chat_text(tokenizer, messages(asked, evidence=seen, image=has_image, stage=stage))
+    earlier = [(role, defuse(tokenizer, text)) for role, text in history]
+    form = chat_text(tokenizer, messages(asked, evidence=seen, image=has_image, stage=stage, history=earlier))
     before, slot, after = form.partition(SLOT)
     ids = list(tokenizer(before, add_special_tokens=False).input_ids)
     slots: list[int] = []

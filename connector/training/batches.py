@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from connector.trained import Batch
+    from connector.network import Batch
 
 
 class Plan:
@@ -108,7 +108,7 @@ def pad(encoded: Sequence[templates.Encoded], names: list[str], features: Tensor
     """Sequences padded on the right to the longest."""
     import torch
 
-    from connector.trained import Batch
+    from connector.network import Batch
 
     length = max(len(one) for one in encoded)
     ids = torch.full((len(encoded), length), pad_id)

@@ -368,8 +368,7 @@ def words_from_scenes(
     say: Say = lambda line: None,
 ) -> WordsTask:
     """The task of stage warmup, for a connector that speaks in words."""
-    from connector.interfaces import slots
-    from connector.training import warmup
+    from connector.training import warmup, warmup_loss
 
     files = {scene.id: content_key(folder / scene.image) for scene in scenes}
     lacking = cache.fill(((files[scene.id], folder / scene.image) for scene in scenes), model.encoder, say=say)
@@ -378,4 +377,4 @@ def words_from_scenes(
     names = [scene.id for scene in scenes]
     targets = warmup.targets(scenes, model.connector.config)
     keys = [files[name] for name in names]
-    return WordsTask(names, keys, cache.get, targets, warmup.select, slots.warmup_loss, config.noise)
+    return WordsTask(names, keys, cache.get, targets, warmup.select, warmup_loss.warmup_loss, config.noise)

@@ -17,7 +17,7 @@ from experts.errors import InputError, TrainingError
 if TYPE_CHECKING:
     from connector.data.records import Record
     from connector.encoders.features import FeatureCache
-    from connector.trained import ConnectorModel
+    from connector.network import ConnectorModel
 
 # Which file of a scenes folder a stage learns from.
 FILES = {"pretrain": "captions.jsonl", "instruct": "questions.jsonl", "dpo": "preferences.jsonl"}
@@ -51,7 +51,7 @@ def open_model(
     from connector.encoders import registry
     from connector.interfaces.build import build, fresh
     from connector.llm import language as llms
-    from connector.trained import ConnectorModel
+    from connector.network import ConnectorModel
 
     words = llms.load(llm)
     if start and (start / "config.json").is_file():

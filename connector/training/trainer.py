@@ -221,7 +221,7 @@ def _trim_log(log: Path, step: int, accelerator: Accelerator) -> None:
 def finish(
     model: Any, folder: Path, config: StageConfig, card: dict[str, Any] | None = None, start: Path | None = None
 ) -> Path:
-    """Save the trained model, for `connector.trained.load` and as the next stage's start, into folder/"model".
+    """Save the trained model, for `connector.network.load` and as the next stage's start, into folder/"model".
 
     What `start` holds of the language model and the stage did not touch, its adapter, is saved with it.
     """

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from connector.data.pictures.cutouts import CATEGORIES
 from connector.data.pictures.scenes import Scene, Thing
-from connector.interfaces.slots import COLOURS, SIZES, SlotConfig, Targets
+from connector.interfaces.slot_config import COLOURS, SIZES, SlotConfig
+from connector.training.warmup_loss import Targets
 from experts.evidence.categories import COCO_KINDS, imagenet_classes
 
 MAX_THINGS = 8

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import time
 from typing import Any
 
 import fakes
 import numpy as np
+import PIL.Image
 import pytest
 import tiny
-from fakes import FakeEndpoint, FakeExpert, P, found, image, make_agent, sound
+from fakes import FakeEndpoint, FakeExpert, P, found, image, make_agent, sound, video
 from langchain_core.messages import HumanMessage, SystemMessage
 
 import agent as package
 from agent.agent import Agent
 from agent.orchestrator.chat import LocalChat
 from connector.llm import templates
+from connector.llm.text import LocalText
 from experts.config import Settings
 from experts.errors import InputError, MediaError, ModelError, UnknownNameError
 
@@ -59,19 +63,44 @@ def test_endpoint_without_logprobs_answers_and_claims_no_confidence(quirk: dict[
         agent = served(endpoint)
         for _ in range(2):
             (answer,) = agent.ask("How many dogs?", image=image(), route="auto")
-            assert (answer.text, answer.confidence, answer.fallback) == ("There are two dogs.", 0.0, None)
+            assert (answer.text, answer.confidence, answer.fallback) == ("There are two dogs.", None, None)
             llm = next(step for step in answer.trace if step.kind == "llm")
             assert llm.data["logprobs"] is False
     assert len(endpoint.requests) == 2 + (not quirk.get("takes_logprobs", True))  # it is tried once, then known
 
 
-def test_connector_route_at_an_endpoint_says_that_it_needs_the_local_model() -> None:
+def test_connector_route_of_a_text_only_endpoint_says_what_it_takes() -> None:
     with FakeEndpoint() as endpoint:
         experts, connector = served(endpoint).ask("How many?", image=image(), route="both")
         assert experts.text == "There are two dogs."
-        assert connector.error.startswith("the connector needs the local language model, but profile 'server'")
-        with pytest.raises(ModelError, match="use --profile embedded or hub"):
-            served(endpoint).ask("How many?", image=image(), route="connector")
+        assert (
+            connector.error == "The model 'fake-model' cannot see pictures; it takes text alone. Ask the experts route."
+        )
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_a_picture_that_an_endpoint_drops_in_silence_is_not_taken_for_seen(drops: bool) -> None:
+    with FakeEndpoint(drops=drops) as endpoint:
+        assert not served(endpoint).context.model().info.modalities
+        assert len(endpoint.probes) == 4  # with and without a picture, with and without a sound
+
+
+def test_pictures_and_films_reach_an_endpoint_that_sees_and_both_routes_ask_the_same_model() -> None:
+    with FakeEndpoint(takes=["image", "audio"]) as endpoint:
+        agent = served(endpoint)
+        experts, connector = agent.ask("How many?", image=image(90), route="both")
+        assert (connector.text, connector.error, connector.confidence) == ("There are two dogs.", "", pytest.approx(P))
+        assert agent.context.shared()
+        read, seen = (request["messages"] for request in endpoint.requests)
+        assert all(isinstance(turn["content"], str) for turn in read)  # findings, in text
+        picture, text = seen[-1]["content"]
+        data = base64.b64decode(picture["image_url"]["url"].partition("base64,")[2])
+        assert np.asarray(PIL.Image.open(io.BytesIO(data))).tolist() == image(90).pixels.tolist()
+        assert text == {"type": "text", "text": "How many?"}
+        agent.ask("What happens?", video=video(3), route="connector")
+        kinds = [part["type"] for part in endpoint.requests[-1]["messages"][-1]["content"]]
+        assert kinds == ["text", "image_url"] * 3 + ["input_audio", "text"]
+        assert len(endpoint.probes) == 4  # asked once, then known
 
 
 def test_the_only_model_of_an_endpoint_is_found_and_several_are_listed() -> None:
@@ -152,7 +181,7 @@ def test_key_goes_only_where_it_was_meant_to(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_langchain_speaks_with_the_same_local_model() -> None:
     llm = fakes.lettered(tiny.model()).llm
-    chat = LocalChat(llm=llm, max_new_tokens=8)
+    chat = LocalChat(llm=LocalText(llm), max_new_tokens=8)
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is a dog?"}]
     form = templates.chat_text(llm.tokenizer, turns)
     import torch
@@ -171,7 +200,7 @@ def test_langchain_speaks_with_the_same_local_model() -> None:
 
 
 def test_langchain_stop_words_end_the_answer_before_them() -> None:
-    chat = LocalChat(llm=fakes.FakeLanguageModel("one two three four"))
+    chat = LocalChat(llm=LocalText(fakes.FakeLanguageModel("one two three four")))
     assert chat.invoke("Count.", stop=["o three"]).content == "one tw"
     assert "".join(str(piece.content) for piece in chat.stream("Count.", stop=["o three"])) == "one tw"
     assert chat.invoke("Count.", stop=["never"]).content == "one two three four"
@@ -179,7 +208,7 @@ def test_langchain_stop_words_end_the_answer_before_them() -> None:
 
 def test_langchain_messages_open_no_turn_and_other_parts_than_text_are_refused() -> None:
     llm = fakes.FakeLanguageModel("yes")
-    chat = LocalChat(llm=llm)
+    chat = LocalChat(llm=LocalText(llm))
     chat.invoke(HOSTILE)
     chat.invoke("harmless")
     turns = [[i for i in ids if i in set(llm.tokenizer.get_added_vocab().values())] for ids in llm.ids]
@@ -245,6 +274,6 @@ def test_answer_as_json_has_the_contracts_keys() -> None:
 
 def test_package_offers_tools_as_a_function_whatever_was_imported() -> None:
     """A module agent/tools.py would have taken the function's place."""
-    import agent.tools.toolbox  # noqa: F401
+    import agent.toolbox.tools  # noqa: F401
 
     assert {tool.name for tool in package.tools(image=image())} >= {"detect", "tag", "ocr", "connector"}

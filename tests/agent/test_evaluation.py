@@ -27,7 +27,7 @@ from agent.evaluation.benchmarks.registry import Benchmark
 from agent.evaluation.run import Row, evaluate, read_rows
 from agent.evaluation.scoring.parsers import MIMICS, judge
 from connector.data.records import Record, parse_record, read_records, sample, write_records
-from connector.trained import ConnectorModel
+from connector.network import ConnectorModel
 from experts.config import Settings
 from experts.errors import DuetError, InputError, ModelError, UnknownNameError
 
@@ -169,7 +169,7 @@ def test_connectors_answer_alike_in_batches_where_they_can_and_alone_where_not(
 
 def test_a_batch_that_fails_costs_only_the_question_at_fault(scene: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
     agent, _, _ = real_agent()
-    llm = agent.llm()
+    llm = agent.context.language().llm
     whole = type(llm).answers
     longest = 450  # tokens (bytes, here) of a prompt that still fits; the records' own prompts have under 350
 
@@ -245,7 +245,7 @@ def test_other_connector_weights_are_another_run(scene: Benchmark) -> None:
     agent, _, _ = real_agent()
     before = run.settings(scene, agent, "both")
     with torch.no_grad():
-        agent.connector_model().connector.project.bias += 1
+        agent.context.model().network.connector.project.bias += 1
     after = run.settings(scene, agent, "both")
     assert before["models"]["connector"] != after["models"]["connector"]
     assert run.folder_name(before) != run.folder_name(after)

@@ -276,7 +276,7 @@ class Told:
 
 def ask(policy: Policy | None, *experts: FakeExpert, say: Any = "There are two dogs.", **media: Any) -> Any:
     agent, llm = make_agent(experts or [FakeExpert("detect", DOGS)], say)
-    agent.policy = policy or agent.policy
+    agent.context.policy = policy or agent.context.policy
     (answer,) = agent.ask("How many dogs are there?", route="auto", **(media or {"image": image()}))
     return answer, llm
 
@@ -288,7 +288,7 @@ def test_any_object_with_the_two_methods_decides() -> None:
     assert (answer.route, answer.fallback, len(llm.prompts)) == ("experts", None, 1)
     assert [(s.name, s.text) for s in answer.trace if s.kind == "note"] == [("auto", "the test says so")]
     agent = Agent(Settings(), experts={}, policy=policy)
-    assert agent.policy is policy
+    assert agent.context.policy is policy
 
 
 def test_consulted_connector_answers_where_the_policy_settles_on_it() -> None:
@@ -358,7 +358,7 @@ def test_written_policy_is_the_one_read(tmp_path: Path) -> None:
     policy = measured(0.5, -0.25, price=0.3, spread={"": (0.2, 0.9), "count": (1.0,)}, about={"n": 3, "date": "today"})
     write(policy, tmp_path / "own.json")
     assert load(tmp_path / "own.json") == policy
-    assert Agent(Settings(policy=str(tmp_path / "own.json")), experts={}).policy == policy
+    assert Agent(Settings(policy=str(tmp_path / "own.json")), experts={}).context.policy == policy
 
 
 def broken() -> dict[str, Any]:

@@ -23,7 +23,7 @@ from scripted import ScriptedChat, ToolEndpoint, call, calls, planned, step
 
 from agent.agent import Agent
 from agent.orchestrator.route import Orchestrator
-from agent.tools.scripted import run_plan
+from agent.toolbox.scripted import run_plan
 from experts.base import Finding
 from experts.errors import DuetError, ExpertError
 from experts.media import Image

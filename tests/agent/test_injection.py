@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fakes import FakeExpert, found, image, make_agent, sound, video
 
-from agent.tools.scripted import run_plan
+from agent.toolbox.scripted import run_plan
 from connector.llm.templates import fence, messages
 from experts.base import Finding
 from experts.errors import ExpertError

@@ -193,7 +193,7 @@ import sys, threading
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
 from tiny_words import Words
-from agent.memory.store import Item, Memory
+from agent.records.memory import Item, Memory
 memory = Memory(Path({file!r}), embedder=Words())
 def search():
     while True:
@@ -387,8 +387,8 @@ def transcript(count: int = 400) -> list[Finding]:
 
 def remembering(experts: list[FakeExpert], **given: Any) -> tuple[Any, Any, Memory]:
     agent, llm = make_agent(experts, **given)
-    agent.memory = Memory(embedder=Words())
-    return agent, llm, agent.memory
+    agent.context.memory = Memory(embedder=Words())
+    return agent, llm, agent.context.memory
 
 
 def evidence(steps: list[Any]) -> Any:
@@ -446,7 +446,7 @@ class Absent(Words):
 
 def test_without_vectors_the_beginning_is_read_and_a_note_says_why() -> None:
     agent, *_ = remembering([FakeExpert("speech", transcript(), ("audio",))])
-    agent.memory = Memory(embedder=Absent())
+    agent.context.memory = Memory(embedder=Absent())
     steps = list(agent.stream("What burned down?", audio=sound(), route="experts"))
     note = next(step for step in steps if step.name == "memory")
     assert "only the beginning of 400 spoken segments could be read: weights 'minilm' are not here" in note.text

@@ -15,7 +15,7 @@ from agent.agent import Agent
 from agent.answer import Answer, Step
 from agent.orchestrator.reasoning import Thinking
 from agent.orchestrator.route import Orchestrator
-from agent.tools.scripted import Call, run_plan
+from agent.toolbox.scripted import Call, run_plan
 from experts.base import Finding
 from experts.errors import ExpertError, InputError, ModelError
 from ui.cli import run as duet
@@ -443,8 +443,8 @@ def test_command_line_prints_a_plan_that_it_can_run(
 ) -> None:
     file = tmp_path / "photo.png"
     image().to_pil().save(file)
-    monkeypatch.setattr("agent.agent.Agent.expert", lambda self, name: experts()[0])
-    monkeypatch.setattr("agent.agent.Agent.kinds", lambda self: {"detect": frozenset({"image"})})
+    monkeypatch.setattr("agent.context.Context.expert", lambda self, name: experts()[0])
+    monkeypatch.setattr("agent.context.Context.kinds", lambda self: {"detect": frozenset({"image"})})
     with ToolEndpoint(reply) as endpoint:
         model = ["--model", "openai:fake-model", "--base-url", endpoint.url, "--image", str(file)]
         assert duet(["orchestrate", "How many dogs?", "--only", "plan", *model]) == 0

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from agent.agent import Agent
 from agent.orchestrator.grammar import LONGEST_QUESTION, Grammar
 from agent.orchestrator.planner import EmbeddedPlanner, calls, lines_of, similar
-from agent.tools.scripted import Call, check_plan, run_plan
+from agent.toolbox.scripted import Call, check_plan, run_plan
 from connector.data.questions import planning_phrases
 from connector.data.questions.planning import cases, plans
 from connector.data.records import read_records
@@ -30,6 +30,7 @@ from connector.llm import templates
 from connector.llm.constrained import Rules, spelled, vocabulary
 from connector.llm.language import LanguageModel
 from connector.llm.plan_language import INSTRUCTION, Line, plan_lines, plan_prompt, plan_text
+from connector.llm.text import LocalText
 from experts.config import Settings
 from experts.errors import InputError, ModelError
 from experts.evidence.colours import COLOURS
@@ -81,7 +82,7 @@ def shuffle(llm: LanguageModel, seed: int) -> None:
 def test_whatever_the_model_would_say_it_writes_a_plan_that_passes_the_check() -> None:
     odd = FakeExpert("count-cells", kinds=["image", "video"])
     made = agent(more=(odd,))
-    llm = made.llm()
+    llm = made.context.language().llm
     sets = [
         {"image": image()},
         {"image": [image(1, "a.png"), image(2, "b.png")], "audio": sound()},
@@ -93,7 +94,7 @@ def test_whatever_the_model_would_say_it_writes_a_plan_that_passes_the_check() -
     for seed, (media, request) in itertools.product(range(10), itertools.product(sets, requests)):
         shuffle(llm, seed)
         toolbox = made.toolbox(**media)
-        plan = EmbeddedPlanner(llm, toolbox, most=4).plan(request)
+        plan = EmbeddedPlanner(LocalText(llm), toolbox, most=4).plan(request)
         if plan.lines:
             checked = sorted(check_plan(plan.to_dict(), toolbox), key=lambda call: call.id)
             assert tuple(checked) == plan.calls
@@ -166,10 +167,10 @@ def test_a_plan_has_no_more_lines_than_allowed() -> None:
 def test_media_bound_what_can_be_planned() -> None:
     made = agent()
     for seed in range(8):
-        shuffle(made.llm(), seed)
-        heard = EmbeddedPlanner(made.llm(), made.toolbox(audio=sound())).plan("What is in the picture?")
+        shuffle(made.context.language().llm, seed)
+        heard = EmbeddedPlanner(made.context.language(), made.toolbox(audio=sound())).plan("What is in the picture?")
         assert {line.tool for line in heard.lines} <= {"speech", "answer"}
-    assert EmbeddedPlanner(made.llm(), made.toolbox()).plan("What is in the picture?").lines == ()
+    assert EmbeddedPlanner(made.context.language(), made.toolbox()).plan("What is in the picture?").lines == ()
 
 
 def test_no_character_is_quoted_that_the_tokenizer_cannot_write_alone() -> None:
@@ -262,17 +263,17 @@ def test_steps_that_are_no_plan_are_named(plan: Any) -> None:
 
 def test_the_planner_asks_in_the_words_of_its_training_records() -> None:
     made = agent()
-    read = asked_of(made.llm())
+    read = asked_of(made.context.language().llm)
     toolbox = made.toolbox(image=image(), audio=sound())
-    EmbeddedPlanner(made.llm(), toolbox).plan("Transcribe  the\ntape.")
+    EmbeddedPlanner(made.context.language(), toolbox).plan("Transcribe  the\ntape.")
     record = next(r for r in plans(200, 3) if "\nMedia: image1, audio1\n" in r.question)
     question = record.question.rpartition("Request: ")[0] + "Request: Transcribe the tape."
-    assert read == [templates.prompt_ids(made.llm().tokenizer, question).ids]
+    assert read == [templates.prompt_ids(made.context.language().llm.tokenizer, question).ids]
 
 
 def test_demonstrations_are_shown_before_the_request_whatever_form_their_plans_have() -> None:
     made = agent()
-    read = asked_of(made.llm())
+    read = asked_of(made.context.language().llm)
     steps = {"steps": [{"id": "a", "tool": "ocr", "args": {"media": "image2"}, "depends_on": []}]}
     for plan in ("ocr image2", steps):
         asked: list[str] = []
@@ -281,21 +282,25 @@ def test_demonstrations_are_shown_before_the_request_whatever_form_their_plans_h
             asked.append(request)
             yield "Read it.", plan
 
-        EmbeddedPlanner(made.llm(), made.toolbox(image=image()), demonstrations=retrieve).plan("Who is it?")
+        EmbeddedPlanner(made.context.language(), made.toolbox(image=image()), demonstrations=retrieve).plan(
+            "Who is it?"
+        )
         assert asked == ["Who is it?"]
     assert read[0] == read[1]
-    shown = made.llm().tokenizer.decode(read[0])
+    shown = made.context.language().llm.tokenizer.decode(read[0])
     assert f"{INSTRUCTION}\nMedia: image2\nRequest: Read it.\nocr image2\n\nMedia: image1\nRequest: Who is it?" in shown
     with pytest.raises(InputError, match="a demonstration is no plan: line 1"):
-        EmbeddedPlanner(made.llm(), made.toolbox(), demonstrations=[("Read it.", "read it!")]).plan("Who?")
+        EmbeddedPlanner(made.context.language(), made.toolbox(), demonstrations=[("Read it.", "read it!")]).plan("Who?")
 
 
 def test_tools_that_were_not_learned_are_described_in_the_prompt() -> None:
     made = agent(more=(FakeExpert("count-cells"),))
-    read = asked_of(made.llm())
-    EmbeddedPlanner(made.llm(), made.toolbox(image=image())).plan("How many cells?")
-    EmbeddedPlanner(made.llm(), made.toolbox(audio=sound())).plan("How many cells?")  # which it does not take
-    shown = [made.llm().tokenizer.decode(ids) for ids in read]
+    read = asked_of(made.context.language().llm)
+    EmbeddedPlanner(made.context.language(), made.toolbox(image=image())).plan("How many cells?")
+    EmbeddedPlanner(made.context.language(), made.toolbox(audio=sound())).plan(
+        "How many cells?"
+    )  # which it does not take
+    shown = [made.context.language().llm.tokenizer.decode(ids) for ids in read]
     assert ["Tool count-cells: Says what a test wants it to.\n" in text for text in shown] == [True, False]
 
 
@@ -322,16 +327,16 @@ def test_similar_requests_come_last_and_share_the_rarest_words() -> None:
 def test_what_cannot_be_planned_is_told() -> None:
     made = agent()
     with pytest.raises(InputError, match="the request is empty"):
-        EmbeddedPlanner(made.llm(), made.toolbox()).plan(" \n")
+        EmbeddedPlanner(made.context.language(), made.toolbox()).plan(" \n")
     with pytest.raises(InputError, match="no medium has the id 'image2'; accepted: image1"):
-        EmbeddedPlanner(made.llm(), made.toolbox(image=image())).plan("What?", ["image2"])
+        EmbeddedPlanner(made.context.language(), made.toolbox(image=image())).plan("What?", ["image2"])
     stop = threading.Event()
     stop.set()
     with pytest.raises(ModelError, match="was stopped before its plan was whole"):
-        EmbeddedPlanner(made.llm(), made.toolbox(image=image()), stop=stop).plan("What?")
+        EmbeddedPlanner(made.context.language(), made.toolbox(image=image()), stop=stop).plan("What?")
     poor = tiny_llm.language_model("t5")
     with pytest.raises(ModelError, match=r"'tiny-t5' cannot write plans: its tokenizer has no token for '\\n'"):
-        EmbeddedPlanner(poor, agent(poor).toolbox(image=image())).plan("What?")
+        EmbeddedPlanner(LocalText(poor), agent(poor).toolbox(image=image())).plan("What?")
 
 
 def test_rules_replace_the_rule_against_repetition_and_leave_other_answers_alone() -> None:

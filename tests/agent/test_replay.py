@@ -164,7 +164,7 @@ def test_simulated_choice_is_what_the_agent_does(tmp_path: Path) -> None:
     agent, _ = make_agent([FakeExpert("detect", look)], say, cache_mb=0, traces_mb=0)
     own = Scale(0.0, {"": 0.0, "count": 3.0, "existence": -1.0, "colour": -1.0}, {"": 1.0})
     other = Scale(0.0, {"": 0.0, "colour": -1.5, "existence": 1.0}, {"": 1.0})
-    agent.policy = Calibrated(experts=own, connector=other, spread={"": (0.8,), "colour": (0.2, 0.999)})
+    agent.context.policy = Calibrated(experts=own, connector=other, spread={"": (0.8,), "colour": (0.2, 0.999)})
     for route in ("both", "auto"):
         evaluate(small, agent, route, tmp_path / route, batch=1)
     pairs = read_pairs([tmp_path / "both", tmp_path / "auto"])
@@ -172,12 +172,12 @@ def test_simulated_choice_is_what_the_agent_does(tmp_path: Path) -> None:
     ways = set()
     for one in pairs:
         assert one.auto is not None
-        told, simulated = replay.measured(one), choose(one, agent.policy)
+        told, simulated = replay.measured(one), choose(one, agent.context.policy)
         assert (told.asked, told.handed, told.right) == (simulated.asked, simulated.handed, simulated.right)
         ways.add((told.asked, told.handed, one.case.coverage, bool(one.case.failed or one.case.error)))
     assert {(False, False), (True, False), (True, True)} <= {way[:2] for way in ways}
     assert {"named", "nothing"} <= {way[2] for way in ways} and True in {way[3] for way in ways}
-    report = calibrating.report(pairs, agent.policy)["routers"]
+    report = calibrating.report(pairs, agent.context.policy)["routers"]
     assert report["auto, measured"]["accuracy"] == report["auto"]["accuracy"]
 
 
@@ -384,8 +384,8 @@ def test_policies_that_decide_otherwise_are_other_runs() -> None:
     from agent.evaluation.run import models
 
     agent, _ = make_agent()
-    agent.policy = Plain()
+    agent.context.policy = Plain()
     before = models(agent, "auto")
-    agent.policy = Plain(0.5)
+    agent.context.policy = Plain(0.5)
     assert models(agent, "auto")["policy"] != before["policy"]
     assert "policy" not in models(agent, "both")

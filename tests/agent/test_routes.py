@@ -104,7 +104,7 @@ def test_auto_stays_with_experts_that_suffice_and_gives_their_reason_where_not()
 
 def test_auto_keeps_the_experts_answer_where_the_connector_cannot_answer() -> None:
     agent, _ = make_agent([FakeExpert("detect")])
-    agent.connector_model().encoder.encode = lambda images: 1 / 0  # type: ignore[method-assign]
+    agent.context.model().network.encoder.encode = lambda images: 1 / 0  # type: ignore[method-assign]
     (answer,) = agent.ask("How many dogs?", image=image(), route="auto")
     assert (answer.route, answer.fallback, answer.text) == ("experts", None, "There are two dogs.")
     assert [step.text for step in answer.trace if step.kind == "error"] == ["it failed inside (ZeroDivisionError)"]
@@ -139,7 +139,7 @@ def test_when_every_expert_fails_the_answer_says_so_and_the_model_is_not_asked()
     agent, llm = make_agent([FakeExpert("detect", ExpertError("torn"))])
     (answer,) = agent.ask("What is it?", image=image(), route="experts")
     assert answer.error == answer.text == "I cannot answer: nothing was found, and detect failed (torn)."
-    assert answer.confidence == 0
+    assert answer.confidence is None
     assert llm.prompts == []
 
 
@@ -182,7 +182,7 @@ def test_connector_sees_a_videos_frames_and_says_that_it_cannot_hear_its_sound()
 def test_expert_that_failed_inside_the_video_expert_is_an_error_not_a_finding() -> None:
     inner = {"detect": FakeExpert("detect", DOGS), "tag": FakeExpert("tag", ExpertError("torn"))}
     watcher = Watcher(experts=inner)
-    agent = Agent(Settings(), experts={"video": watcher}, model=fakes.make_agent()[0].connector_model())
+    agent = Agent(Settings(), experts={"video": watcher}, model=fakes.make_agent()[0].context.model().network)
     (answer,) = agent.ask("Is there a cat?", video=video(heard=False), route="experts")
     assert {finding.expert for finding in answer.findings} == {"detect"}
     assert [(step.name, step.text) for step in answer.trace if step.kind == "error"] == [("tag", "torn")]
@@ -325,7 +325,7 @@ def test_without_a_connector_its_route_says_so_and_the_experts_answer_untuned(tm
     detect = {"detect": FakeExpert("detect", DOGS)}
     settings = Settings(connector="", llm=str(tmp_path), max_new_tokens=4)
     agent = Agent(settings, experts=detect)
-    with pytest.raises(ModelError, match="profile 'embedded' has no connector .* train one with `duet train`"):
+    with pytest.raises(ModelError, match="no multimodal model is set; name one with --model"):
         agent.ask("What?", image=image(), route="connector")
     assert len(agent.ask("What?", image=image(), route="experts")[0].text) == 4
 

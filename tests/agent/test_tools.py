@@ -12,8 +12,8 @@ import fakes
 import pytest
 from fakes import FakeExpert, found, image, make_agent, sound
 
-from agent.tools.scripted import check_plan, read_plan, run_plan
-from agent.tools.toolbox import Toolbox
+from agent.toolbox.scripted import check_plan, read_plan, run_plan
+from agent.toolbox.tools import Toolbox
 from experts.base import Finding
 from experts.errors import ExpertError, InputError
 

@@ -229,7 +229,7 @@ def test_program_that_ends_at_once_has_written_its_trace(tmp_path: Path) -> None
         "from fakes import *\na, _ = make_agent([FakeExpert('detect', found('detect', 'dog'))])\n"
         "a.ask('How many?', image=image(), route='experts')"
     )
-    own = os.environ | {"DUET_HOME": str(tmp_path), "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    own = os.environ | {"DUET_HOME": str(tmp_path), "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests' / 'support'}"}
     subprocess.run([sys.executable, "-c", code], env=own, check=True, cwd=tmp_path)
     assert len(Traces(tmp_path / "state" / "traces-1.db", 1).listing()) == 1
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from connector.interfaces import build
 from connector.interfaces.base import ProjectorConfig, decoder_layers
 from connector.llm.language import LanguageModel
-from connector.trained import Batch, ConnectorModel
+from connector.network import Batch, ConnectorModel
 from experts.errors import ConfigError, ModelError, UnknownNameError
 
 torch.set_num_threads(1)

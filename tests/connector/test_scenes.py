@@ -14,8 +14,8 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 from cutout_folder import ROWS, write_cutouts
-from scene_oracle import answer, claims, holds, place
 
+from benchmarks.scene_oracle import answer, claims, holds, place
 from connector.data.pictures import artists, cutouts, labels
 from connector.data.pictures.draw import SIDE_PX, vary
 from connector.data.pictures.known import known

@@ -11,13 +11,13 @@ import torch
 
 from benchmarks.words import seen
 from connector.data.pictures.scenes import Scene, Thing
-from connector.interfaces import slots
-from connector.training import warmup
+from connector.interfaces import slot_config, slots
+from connector.training import warmup, warmup_loss
 from connector.training.trainer import build_optimizer
 from experts.errors import TrainingError
 
 NAMES = (*(f"class {index}" for index in range(1000)), "poodle", "dog", "circle")
-SHAPE = slots.SlotConfig(
+SHAPE = slot_config.SlotConfig(
     names=NAMES, categories=("animal", "shape"), widths=(8, 4, 2, 12, 3), side=3, d_llm=32, hidden=8, blocks=1
 )
 
@@ -80,17 +80,17 @@ def test_names_are_dropped_out_only_while_learning() -> None:
 def test_name_loss_without_kinds_is_smoothed_cross_entropy() -> None:
     logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(2))
     names, none = torch.tensor([0, 3, 6, 1, 1]), torch.full((5, 2), -1)
-    expected = torch.nn.functional.cross_entropy(logits, names, label_smoothing=slots.SMOOTHING)
-    assert slots.name_loss(logits, names, none).item() == pytest.approx(expected.item(), rel=1e-5)
+    expected = torch.nn.functional.cross_entropy(logits, names, label_smoothing=warmup_loss.SMOOTHING)
+    assert warmup_loss.name_loss(logits, names, none).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_name_loss_gives_the_kinds_their_share() -> None:
     logits = torch.log(torch.tensor([[0.5, 0.2, 0.2, 0.1]]))
-    loss = slots.name_loss(logits, torch.tensor([0]), torch.tensor([[1, 3, -1]]))
+    loss = warmup_loss.name_loss(logits, torch.tensor([0]), torch.tensor([[1, 3, -1]]))
     exact, above = math.log(0.5), (math.log(0.2) + math.log(0.1)) / 2
     smooth = sum(map(math.log, (0.5, 0.2, 0.2, 0.1))) / 4
-    said = (1 - slots.KIND_SHARE) * exact + slots.KIND_SHARE * above
-    assert loss.item() == pytest.approx(-(1 - slots.SMOOTHING) * said - slots.SMOOTHING * smooth, rel=1e-5)
+    said = (1 - warmup_loss.KIND_SHARE) * exact + warmup_loss.KIND_SHARE * above
+    assert loss.item() == pytest.approx(-(1 - warmup_loss.SMOOTHING) * said - warmup_loss.SMOOTHING * smooth, rel=1e-5)
 
 
 def test_targets_hold_names_kinds_colours_and_the_centre_cell() -> None:
@@ -102,7 +102,7 @@ def test_targets_hold_names_kinds_colours_and_the_centre_cell() -> None:
     assert (targets.kinds[0, 1] == -1).all() and (targets.names[0, 2:] == -1).all()
     assert targets.cells[0, :2].tolist() == [0, 5 * 6 + 5]
     assert targets.heat[0, 0, 0] == targets.heat[0, 5, 5] == 1
-    assert [slots.COLOURS[index] for index in targets.colours[0, :2]] == ["white", "red"]
+    assert [slot_config.COLOURS[index] for index in targets.colours[0, :2]] == ["white", "red"]
 
 
 def test_vocabulary_begins_with_imagenet_and_holds_names_and_kinds_once() -> None:
@@ -120,7 +120,7 @@ def test_warmup_learns_where_things_are() -> None:
     optimizer = torch.optim.Adam([p for p in connector.parameters() if p.requires_grad], lr=1e-2)
     losses = []
     for _ in range(30):
-        loss, _ = slots.warmup_loss(connector, given, targets)
+        loss, _ = warmup_loss.warmup_loss(connector, given, targets)
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -140,12 +140,12 @@ def test_warmup_learns_which_things_are_of_one_name() -> None:
     targets = warmup.targets([scene(thing("poodle", 0), thing("poodle", 120), thing("dog", 240))] * 2, SHAPE)
     optimizer = torch.optim.Adam([p for p in connector.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(80):
-        loss, metrics = slots.warmup_loss(connector, given, targets)
+        loss, metrics = warmup_loss.warmup_loss(connector, given, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert metrics["alike"] == 1.0
-    here = slots._gather(connector.look(given)[0], targets.cells[:, :3])
+    here = slots.gather_cells(connector.look(given)[0], targets.cells[:, :3])
     assert ((connector.kinship(here) > 0.5)[0] == torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()).all()
 
 

@@ -20,9 +20,8 @@ import torch
 
 from connector.data.records import Record
 from connector.encoders.features import FeatureCache
-from connector.interfaces import slots
-from connector.trained import merge_adapter
-from connector.training import checkpoints, memory, objectives, trainable, trainer
+from connector.network import merge_adapter
+from connector.training import checkpoints, memory, objectives, trainable, trainer, warmup_loss
 from connector.training.batches import Plan
 from connector.training.stages import StageConfig, stage_config
 from experts.errors import TrainingError
@@ -208,22 +207,24 @@ def test_sigterm_ends_after_the_step_with_a_checkpoint_and_the_run_goes_on(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import test_train
-from connector import tasks
-collate, seen = tasks.AnswerTask.collate, []
+import test_trainer
+from connector.training import objectives
+collate, seen = objectives.AnswerTask.collate, []
 def counted(self, rows):
     seen.append(rows)
     if len(seen) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return collate(self, rows)
-tasks.AnswerTask.collate = counted
-test_train.go(Path(sys.argv[1]), run="killed")
+objectives.AnswerTask.collate = counted
+test_trainer.go(Path(sys.argv[1]), run="killed")
 """
 
 
 def test_a_run_killed_without_warning_goes_on_to_the_same_result(tmp_path: Path) -> None:
     tests = Path(__file__).parents[1] / "support"
-    paths = os.pathsep.join([str(tests), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join(
+        [str(tests), str(Path(__file__).parent), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)], env=os.environ | {"PYTHONPATH": paths}, timeout=120, check=False
     )
@@ -464,7 +465,7 @@ def test_noise_is_for_learning_alone_and_repeats_with_the_seed() -> None:
 def test_slot_targets_move_with_their_batch() -> None:
     """The loop moves a batch by its fields; the weights, a dict, stay as they are."""
     zeros = torch.zeros(2, 3)
-    scenes = objectives.Scenes(["a", "b"], zeros, slots.Targets(*[zeros] * 7), 2.0)
+    scenes = objectives.Scenes(["a", "b"], zeros, warmup_loss.Targets(*[zeros] * 7), 2.0)
     moved = scenes.to(torch.device("meta"))
     assert moved.targets.heat.device.type == "meta" and moved.targets.weights == scenes.targets.weights
 
@@ -537,8 +538,8 @@ def test_groups_are_never_mixed() -> None:
 LAUNCHED = """
 import sys
 from pathlib import Path
-import test_train
-test_train.go(Path(sys.argv[1]), sys.argv[2], run="launched")
+import test_trainer
+test_trainer.go(Path(sys.argv[1]), sys.argv[2], run="launched")
 """
 
 
@@ -550,7 +551,9 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(tmp_path: Path,
     tests = Path(__file__).parents[1] / "support"
     script = tmp_path / "launched.py"
     script.write_text(LAUNCHED)
-    paths = os.pathsep.join([str(tests), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join(
+        [str(tests), str(Path(__file__).parent), str(tests.parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     ended = subprocess.run(
         [*launch, str(script), str(tmp_path), stage],

@@ -316,5 +316,5 @@ def test_committed_weights_are_the_listed_ones() -> None:
     from experts.weights.catalogue import WEIGHTS
 
     (file,) = WEIGHTS["nanodet-coco"].files
-    data = (ROOT / "experts" / "data" / file.path).read_bytes()
+    data = (ROOT / "experts" / "weights" / file.path).read_bytes()
     assert (hashlib.sha256(data).hexdigest(), len(data)) == (file.sha256, file.size)

@@ -837,10 +837,10 @@ def test_decoder_cannot_take_more_memory_than_its_bound(monkeypatch: pytest.Monk
     pytest.importorskip("resource")
     if sys.platform == "darwin":
         pytest.skip("macOS has no bound on address space")
-    code = "import sys; sys.path.append(sys.argv[1]); from experts import decode as d; "
+    code = "import sys; sys.path.append(sys.argv[1]); from experts.media import decode as d; "
     code += "d._decode = lambda *a: bytes(4 << 30); d.serve()"
     monkeypatch.setattr(
-        decoder, "command", lambda: [sys.executable, "-c", code, str(Path(decoder.__file__).parents[1])]
+        decoder, "command", lambda: [sys.executable, "-c", code, str(Path(decoder.__file__).parents[2])]
     )
     assert "'x.wav' needs more memory to decode" in refusal(lambda: Audio.open(TONE, name="x.wav"))
 
@@ -849,7 +849,7 @@ def test_decoder_starts_fast_and_without_torch() -> None:
     import subprocess
 
     code = "import sys; sys.path.append(sys.argv[1]); import experts.media.decode, av; print('torch' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code, str(Path(decoder.__file__).parents[1])], capture_output=True)
+    run = subprocess.run([sys.executable, "-c", code, str(Path(decoder.__file__).parents[2])], capture_output=True)
     assert run.stdout.split() == [b"False"]
 
 

@@ -331,7 +331,7 @@ def test_existing_path_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_file_that_comes_with_duet_is_used_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUET_HOME", str(tmp_path))
     monkeypatch.setenv("DUET_OFFLINE", "1")
-    assert catalogue.resolve("nanodet-coco") == ROOT / "experts" / "data"
+    assert catalogue.resolve("nanodet-coco") == ROOT / "experts" / "weights"
     catalogue.verify("nanodet-coco")
     assert list(tmp_path.iterdir()) == []
 

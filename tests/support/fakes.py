@@ -17,7 +17,7 @@ import torch
 
 from agent.agent import Agent
 from connector.llm.language import LanguageModel, Token
-from connector.trained import ConnectorModel
+from connector.network import ConnectorModel
 from experts.base import Finding
 from experts.config import Settings
 from experts.media import Audio, Image, Media, Video
@@ -113,14 +113,16 @@ def make_agent(
     """An agent with fake experts and a fake language model behind a real, tiny connector."""
     llm = FakeLanguageModel(say, pause_s)
     real = tiny.model()
-    model = ConnectorModel(llm, real.encoder, real.connector)
+    served = settings.get("profile") == "server"  # which answers at its endpoint, whatever is given
+    model = None if served else ConnectorModel(llm, real.encoder, real.connector)
     return Agent(Settings(**settings), experts={expert.name: expert for expert in experts}, model=model), llm
 
 
 class FakeEndpoint:
     """An OpenAI-compatible server on a free port of this machine, as a context manager; `requests` keeps what came.
 
-    `statuses` are answered before anything else, one a request. `cut` breaks the stream off without an end.
+    `statuses` are answered before anything else, one a request. `cut` breaks the stream off without an end. It `takes`
+    kinds of media ("image", "audio"): others are a 400, or are read over in silence where it `drops` them.
     """
 
     def __init__(
@@ -133,10 +135,14 @@ class FakeEndpoint:
         pause_s: float = 0.0,
         cut: bool = False,
         models: Sequence[str] = ("fake-model",),
+        takes: Iterable[str] = (),
+        drops: bool = False,
     ) -> None:
         self.answer, self.logprobs, self.takes_logprobs = answer, logprobs, takes_logprobs
         self.statuses, self.pause_s, self.cut, self.models = list(statuses), pause_s, cut, models
-        self.requests: list[dict[str, Any]] = []
+        self.takes, self.drops = frozenset(takes), drops
+        self.requests: list[dict[str, Any]] = []  # of answers; probes, of one token, are apart
+        self.probes: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.sent = 0
         self.hung_up = threading.Event()
@@ -158,6 +164,13 @@ class FakeEndpoint:
         return f"http://127.0.0.1:{self.server.server_address[1]}/v1"
 
 
+def kinds_in(asked: dict[str, Any]) -> set[str]:
+    """The kinds of media in a chat request."""
+    names = {"image_url": "image", "input_audio": "audio"}
+    parts = [part for turn in asked["messages"] if isinstance(turn["content"], list) for part in turn["content"]]
+    return {names[part["type"]] for part in parts if part["type"] in names}
+
+
 def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
@@ -168,14 +181,26 @@ def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            endpoint.requests.append(asked)
+            (endpoint.requests if asked.get("stream") else endpoint.probes).append(asked)
             endpoint.keys.append(self.headers.get("Authorization", ""))
             if endpoint.statuses:
                 self._json(endpoint.statuses.pop(0), {"error": {"message": "no", "type": "test", "code": None}})
             elif asked.get("logprobs") and not endpoint.takes_logprobs:
                 self._json(400, {"error": {"message": "logprobs is not supported", "type": "test", "code": None}})
+            elif (unknown := kinds_in(asked) - endpoint.takes) and not endpoint.drops:
+                self._json(400, {"error": {"message": f"{unknown} is not supported", "type": "test", "code": None}})
+            elif not asked.get("stream"):
+                self._whole(asked)
             else:
                 self._stream(asked)
+
+        def _whole(self, asked: dict[str, Any]) -> None:
+            message = {"role": "assistant", "content": endpoint.answer.split()[0]}
+            choice = {"index": 0, "message": message, "finish_reason": "length"}
+            seen = len(kinds_in(asked) & endpoint.takes)
+            usage = {"prompt_tokens": 10 + 50 * seen, "completion_tokens": 1, "total_tokens": 11 + 50 * seen}
+            head = {"id": "1", "object": "chat.completion", "created": 0, "model": endpoint.models[0]}
+            self._json(200, head | {"choices": [choice], "usage": usage})
 
         def _json(self, status: int, value: Any) -> None:
             body = json.dumps(value).encode()

@@ -13,7 +13,7 @@ from torch import nn
 from connector.data.records import Record
 from connector.encoders.resolution import Views
 from connector.llm.language import LanguageModel
-from connector.trained import ConnectorModel
+from connector.network import ConnectorModel
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"

@@ -116,7 +116,7 @@ def make(kind: str, llm: LanguageModel, **values: Any) -> Any:
     """An untrained connector of six tokens (or what its kind gives) between the tiny encoder and `llm`."""
     torch.manual_seed(1)
     tokens = {} if kind == "vocabulary" else {"n_tokens": 6}
-    return build.fresh(kind, language, Encoder(), **SMALL | tokens | values)
+    return build.fresh(kind, llm, Encoder(), **SMALL | tokens | values)
 
 
 def stir(connector: Any) -> Any:

@@ -89,7 +89,7 @@ def test_tool_endpoint_runs_one_expert(client: Client) -> None:
         (("", [PHOTO], "auto"), "the question is empty"),
         (("What?", None, "auto"), "no medium was given"),
         (("What?", [PHOTO], "expert"), "no route named 'expert'; known: auto, both"),
-        (("What?", [handle_file(__file__)], "auto"), "test_ui.py"),
+        (("What?", [handle_file(__file__)], "auto"), "test_app.py"),
     ],
 )
 def test_refused_question_is_one_line_with_a_request_id_and_the_app_goes_on(
@@ -192,7 +192,7 @@ assert share is None
 assert url.startswith("http://127.0.0.1:")
 assert b"Duet" in urllib.request.urlopen(url).read()
 made.close(verbose=False)
-assert agent._llm is None and agent._model is None
+assert agent.context._llm is None and agent.context._model is None
 print("LOADED", *{"torch", "transformers", "ultralytics", "faster_whisper"} & set(sys.modules))
 """
     (tmp_path / "cwd").mkdir()

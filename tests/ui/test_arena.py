@@ -271,7 +271,10 @@ def test_the_two_that_hear_share_the_language_model_and_differ_in_the_speech_eng
     agent = Agent(Settings(traces_mb=0, cache_mb=0, memory_mb=0), model=tiny.model())
     own, other = listeners(agent)
     assert (own.agent, own.route, other.route) == (agent, "experts", "experts")
-    assert other.agent.llm() is agent.llm() and other.agent.connector_model() is agent.connector_model()
+    assert (
+        other.agent.context.language().llm is agent.context.language().llm
+        and other.agent.context.model().network is agent.context.model().network
+    )
     engines = [one.agent.settings.speech_engine for one in (own, other)]
     assert engines == ["faster-whisper", "openai-whisper"]
     assert own.agent.expert("speech") is not other.agent.expert("speech")

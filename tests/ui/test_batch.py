@@ -355,5 +355,5 @@ def test_the_folder_of_a_run_depends_on_questions_and_models(questions: Path) ->
     benchmark = load_questions(questions).benchmark
     first = folder_for(benchmark, agent, comparison.USUAL)
     assert first == folder_for(benchmark, agent, comparison.USUAL)
-    agent.llm().adapter = "another"
+    agent.context.language().llm.adapter = "another"
     assert first != folder_for(benchmark, agent, comparison.USUAL)

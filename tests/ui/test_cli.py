@@ -97,7 +97,7 @@ def test_both_with_one_route_that_cannot_answer_is_a_success_that_says_so(
     experts_answer, connector_answer = json.loads(out)["answers"]
     assert code == 0
     assert experts_answer["text"] == "A grey square."
-    assert connector_answer["text"].startswith("This route could not answer: the connector needs the local")
+    assert connector_answer["text"].startswith("The model 'fake-model' cannot see pictures")
 
 
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
@@ -111,7 +111,7 @@ def test_route_that_cannot_answer_is_one_line_and_exit_1(
         assert out == ""
         error = json.loads(err)["error"]
         assert error["type"] == "ModelError"
-        assert "use --profile embedded" in error["message"]
+        assert "Ask the experts route" in error["message"]
 
 
 def test_every_route_failing_prints_no_json_answer(run: Any, photo: str, served: FakeEndpoint) -> None:

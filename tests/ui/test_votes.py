@@ -156,12 +156,12 @@ def _several(file: Path, processes: int, battles: int, times: int, threads: int)
 
 
 def _env() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests/support'}{os.pathsep}{ROOT / 'tests/ui'}"}
 
 
 VOTING = """
 import itertools, os, pathlib, sys
-from ui.votes import Battle, Side, VoteStore
+from ui.votes.store import Battle, Side, VoteStore
 
 def run(file, start, told):
     store, said = VoteStore(pathlib.Path(file)), os.open(told, os.O_WRONLY | os.O_CREAT)

@@ -130,7 +130,7 @@ def write_own(
     features: Annotated[Path | None, typer.Option("--features", help="Cache of encoder features.")] = None,
 ) -> None:
     """Let a trained model describe scenes and write preference pairs of better answers against its own."""
-    from connector import trained as models
+    from connector import network as models
     from connector.data.split import write_corrections
     from connector.encoders.features import FeatureCache
 

@@ -20,7 +20,7 @@ def run(
 ) -> None:
     """Run the tool calls of a plan file and print what they gave, as JSON."""
     from agent.agent import Agent
-    from agent.tools.scripted import read_plan, run_plan
+    from agent.toolbox.scripted import read_plan, run_plan
     from experts.config import load_settings
 
     agent = Agent(load_settings(config, profile=profile))

@@ -20,6 +20,11 @@ MOST_FINDINGS = 20  # in a table; the rest is counted
 COLOURS = {"error": "red", "fallback": "yellow", "note": "yellow", "stop": "yellow"}
 
 
+def sure(confidence: float | None) -> str:
+    """A confidence for people; "-" where the model does not tell."""
+    return "-" if confidence is None else f"{confidence:.2f}"
+
+
 def answers(question: str, steps: Iterable[Step]) -> list[Answer]:
     """Show each step with its time and each answer as it is said, then tables of the answers and their evidence."""
     console = Console(highlight=False)
@@ -42,7 +47,7 @@ def answers(question: str, steps: Iterable[Step]) -> list[Answer]:
     table.add_column("sure", justify="right")
     table.add_column("seconds", justify="right")
     for answer in done:
-        table.add_row(answer.route, _safe(answer.text), f"{answer.confidence:.2f}", f"{answer.seconds:.2f}")
+        table.add_row(answer.route, _safe(answer.text), sure(answer.confidence), f"{answer.seconds:.2f}")
     console.print(table)
     for answer in done:
         if answer.links:

@@ -18,7 +18,7 @@ def tool(
 ) -> None:
     """Run one expert on one file."""
     import experts
-    from agent.answering.expert_calls import look
+    from agent.expert_calls import look
     from experts.config import load_settings
     from experts.media import open_media
     from ui.commands import terminal

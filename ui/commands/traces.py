@@ -84,6 +84,8 @@ def _draw(trace: dict) -> None:
     from rich.text import Text
     from rich.tree import Tree
 
+    from ui.commands import terminal
+
     def line(kind: str, name: str, start_s: float, seconds: float, more: str) -> Text:
         text = Text(f"{kind:<9}{name}", no_wrap=True, overflow="ellipsis")
         text.append(f"  +{start_s:.3f} s, {seconds:.3f} s", style="dim")
@@ -101,7 +103,8 @@ def _draw(trace: dict) -> None:
     )
     console.print(tree)
     for answer in trace["answers"]:
-        console.print(f"{answer['route']}: {_plain(answer['text'])} (sure {answer['confidence']:.2f})", markup=False)
+        sure = terminal.sure(answer["confidence"])
+        console.print(f"{answer['route']}: {_plain(answer['text'])} (sure {sure})", markup=False)
 
 
 def _told(step: dict) -> str:

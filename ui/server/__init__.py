@@ -1,1 +1,4 @@
-"""For other programs: an OpenAI-compatible server, and the tools over MCP."""
+"""For other programs: an OpenAI-compatible server, and the tools over MCP.
+
+Imports agent and experts.
+"""

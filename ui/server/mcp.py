@@ -20,7 +20,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from agent.agent import MOST_CHARACTERS, MOST_MEDIA
 from agent.answering.combined import NAMES as ROUTES
-from agent.tools.toolbox import CONNECTOR
+from agent.toolbox.tools import CONNECTOR
 from experts.errors import DuetError, InputError, UnknownNameError
 from experts.media import Audio, Image, Media, Video, open_media
 from ui.server.errors import as_api_error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from agent.answering.expert_calls import look
+from agent.expert_calls import look
 from experts.base import Finding
 from experts.media import Audio
 from ui.server.errors import ApiError, refuse
@@ -92,12 +92,12 @@ def listen(wanted: Wanted, agent: Agent) -> Iterator[Heard]:
         MediaError: the file is refused.
         DuetError: the expert failed.
     """
-    expert = agent.expert(EXPERT)
+    expert = agent.context.expert(EXPERT)
     known = (*MODELS, expert.weights)
     if wanted.model not in known:
         raise unknown_model(wanted.model, known)
     sound = Audio.open(wanted.data, limits=agent.settings.limits, name=wanted.name)
-    found = look(expert, sound) if agent.cache is None else agent.cache.look(expert, sound)[0]
+    found = look(expert, sound) if agent.context.cache is None else agent.context.cache.look(expert, sound)[0]
     yield Heard(found, sound.duration_s)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from agent.answering.expert_calls import failures, look
+from agent.expert_calls import failures, look
 from experts.base import Finding
 from experts.errors import ExpertError, InputError
 from experts.media import Media, open_media
@@ -31,7 +31,7 @@ class Tools:
 
     def draw(self) -> None:
         """The components and what they call."""
-        kinds = self.agent.kinds()
+        kinds = self.agent.context.kinds()
         choices = [(f"{name} · {', '.join(sorted(takes))}", name) for name, takes in kinds.items() if takes]
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
@@ -52,7 +52,7 @@ class Tools:
 
     def describe(self, name: str) -> str:
         """What an expert does, and with which weights."""
-        expert = self.agent.expert(name)
+        expert = self.agent.context.expert(name)
         weights = f" `{expert.weights}`" if expert.weights else ""
         return f"{plain(expert.description)}{weights}"
 
@@ -87,7 +87,7 @@ def looked(agent: Agent, name: str, file: str) -> tuple[list[Finding], Media, fl
         InputError: the name or the file is refused.
         ExpertError: the expert failed.
     """
-    expert = agent.expert(name)
+    expert = agent.context.expert(name)
     medium = open_media(file, limits=agent.settings.limits)
     if medium.kind not in expert.kinds:
         takes = " or ".join(sorted(expert.kinds))

@@ -22,14 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.answering.expert_calls import Desk
 from agent.clock import Bounds
-from agent.tools.toolbox import Result, Toolbox
+from agent.expert_calls import Workers
+from agent.toolbox.tools import Result, Toolbox
 from experts.base import Finding
 from experts.errors import DuetError, InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from connector.llm.language import Token
+    pass
 
 ANSWER = "answer"
 MOST_STEPS, MOST_BYTES = 32, 1 << 20
@@ -136,7 +136,7 @@ def run_plan(plan: Any, toolbox: Toolbox, *, stop: threading.Event | None = None
         InputError: the plan is wrong; nothing was run.
     """
     order = check_plan(plan, toolbox)
-    bounds = Bounds(longest_s=toolbox.agent.settings.answer_s, stop=stop or threading.Event())
+    bounds = Bounds(longest_s=toolbox.context.settings.answer_s, stop=stop or threading.Event())
     done = {result.call.id: result for result in carry_out(order, toolbox, bounds)}
     steps = plan["steps"] if isinstance(plan, dict) else plan
     return [done[step["id"]] for step in steps]
@@ -144,7 +144,7 @@ def run_plan(plan: Any, toolbox: Toolbox, *, stop: threading.Event | None = None
 
 def carry_out(calls: Sequence[Call], toolbox: Toolbox, bounds: Bounds) -> Iterator[Done]:
     """Run the steps of a plan that `check_plan` gave; each one's Done as it comes about."""
-    desk, stop = Desk(), bounds.stop
+    workers, stop = Workers(), bounds.stop
     todo = list(calls)
     done: dict[str, Done] = {}
     running: dict[Future[Any], tuple[Call, float]] = {}
@@ -159,7 +159,7 @@ def carry_out(calls: Sequence[Call], toolbox: Toolbox, bounds: Bounds) -> Iterat
                 done[call.id] = Done(call, "skipped", time.perf_counter() - bounds.begun, error=reason)
             elif all(name in done for name in call.depends_on):
                 needed = [done[name] for name in call.depends_on]
-                future = desk.begin(partial(_do, call, needed, toolbox, bounds))
+                future = workers.submit(partial(_do, call, needed, toolbox, bounds))
                 running[future] = (call, time.perf_counter() - bounds.begun)
             else:
                 continue
@@ -196,7 +196,8 @@ def _do(call: Call, needed: Sequence[Done], toolbox: Toolbox, bounds: Bounds) ->
         return toolbox.call(call.tool, call.args, bounds=bounds)
     begun = time.perf_counter()
     evidence = "\n".join(f"{done.call.args['media']}: {done.text}" for done in needed if "media" in done.call.args)
-    tokens: Iterator[Token] = toolbox.agent.speech(call.args["question"], evidence, bounds).tokens
+    longest = bounds.longest(toolbox.context.settings.max_new_tokens)
+    tokens = toolbox.context.language().read(call.args["question"], evidence, bounds.generation(longest)).tokens
     text = "".join(token.text for token in tokens).strip()
     return Result(text, (), time.perf_counter() - begun)
 

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from experts.base import Finding
 from experts.errors import DuetError, ExpertError
 
 if TYPE_CHECKING:
-    from agent.records.findings import FindingsCache
     from experts.base import Expert
     from experts.media import Media
 
@@ -37,6 +36,14 @@ class Look:
     findings: tuple[Finding, ...] = ()
     error: str = ""
     cached: bool = False  # it had looked before, and that was remembered
+
+
+class Cache(Protocol):
+    """What remembers findings: see agent.records.findings.FindingsCache."""
+
+    def look(self, expert: Expert, medium: Media) -> tuple[tuple[Finding, ...], bool]:
+        """Findings, and whether they were remembered."""
+        ...
 
 
 def look(expert: Expert, medium: Media) -> tuple[Finding, ...]:
@@ -71,13 +78,13 @@ def failures(findings: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], tuple[
     return kept, tuple(f.expert for f in failed), tuple(str(f.extra["error"]) for f in failed)
 
 
-class Desk:
+class Workers:
     """Runs calls beside each other on threads that no exit of the program has to wait for."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._free = threading.Semaphore(at_once)
 
-    def begin(self, call: Callable[[], Any]) -> Future[Any]:
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
         """Start `call` as soon as there is room; cancelling its future before that keeps it from starting."""
         future: Future[Any] = Future()
 
@@ -93,7 +100,7 @@ class Desk:
         threading.Thread(target=work, name="duet-expert", daemon=True).start()
         return future
 
-    def look(self, get: Callable[[], Expert], medium: Media, cache: FindingsCache | None = None) -> Future[Look]:
+    def look(self, get: Callable[[], Expert], medium: Media, cache: Cache | None = None) -> Future[Look]:
         """Begin to ask the expert that `get` returns; the future holds a Look and never an error of the expert's."""
 
         def call() -> Look:
@@ -106,12 +113,12 @@ class Desk:
                 error = str(failure)
             return Look(begun, time.perf_counter() - begun, found, error, cached)
 
-        return self.begin(call)
+        return self.submit(call)
 
 
 def within(call: Callable[[], Any], until: float, stop: threading.Event) -> Future[Any] | None:
     """What became of `call`; None where it was not done before `until` and `stop`, and was left behind."""
-    future = Desk(1).begin(call)
+    future = Workers(1).submit(call)
     return future if wait(future, until, stop) else None
 
 

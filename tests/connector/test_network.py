@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_llm import KINDS, SMALL, make, stir
 
-from connector import trained as model
+from connector import network as model
 from connector.data.records import Record
 from connector.encoders import registry
 from connector.interfaces import build
 from connector.llm import templates
 from connector.llm.language import LanguageModel
-from connector.trained import Batch, ConnectorModel
+from connector.network import Batch, ConnectorModel
 from connector.training import trainable
 from connector.training.batches import pad
 from connector.training.stages import stage_config
@@ -348,7 +348,7 @@ def test_saved_sizes_stay_small(tmp_path: Path) -> None:
 
 
 def test_an_adapter_that_does_not_fit_changes_nothing() -> None:
-    from connector.trained import merge_adapter
+    from connector.network import merge_adapter
 
     llm = tiny_llm.language_model()
     name = next(name for name, _ in llm.model.named_parameters() if name.endswith("q_proj.weight"))

@@ -1,6 +1,6 @@
 """Every expert, and the connector, as tools: called with the id of a medium, never with a path or an address.
 
-Not named tools.py, because the package offers a function `agent.tools` and a module of that name would replace it.
+The room is not named `tools`: the package offers a function `agent.tools`, which such a room would hide.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agent.answer import Question
 from agent.answering.combined import guarded
-from agent.answering.expert_calls import failures, look
 from agent.clock import Bounds
+from agent.evidence import findings_text
+from agent.expert_calls import failures, look
 from experts.base import Finding
 from experts.errors import DuetError, ExpertError, InputError, ModelError, UnknownNameError
-from experts.evidence import compose_evidence
-from experts.media import Image, Media, Video
+from experts.media import Media
 
 if TYPE_CHECKING:
     from langchain_core.tools import StructuredTool
     from pydantic import BaseModel
 
-    from agent.agent import Agent
+    from agent.context import Context
 
 CONNECTOR = "connector"
 SEES = frozenset({"image", "video"})
@@ -43,19 +43,19 @@ class Result:
 class Toolbox:
     """The calls that are possible on some media, which are named image1, image2, audio1, video1 ..."""
 
-    def __init__(self, agent: Agent, media: Mapping[str, Media]) -> None:
-        self.agent, self.media = agent, dict(media)
+    def __init__(self, context: Context, media: Mapping[str, Media]) -> None:
+        self.context, self.media = context, dict(media)
         self._schemas: dict[str, type[BaseModel]] = {}  # making one takes longer than many an expert
 
     def kinds(self) -> dict[str, frozenset[str]]:
         """The tools by name, and the kinds of media each takes."""
-        return {**self.agent.kinds(), CONNECTOR: SEES}
+        return {**self.context.kinds(), CONNECTOR: SEES}
 
     def describe(self, name: str) -> str:
         """What a tool does, in a sentence for people and models."""
         if name == CONNECTOR:
             return "Answers a question about a picture or video from what the language model itself sees; cannot hear."
-        return self.agent.expert(name).description
+        return self.context.expert(name).description
 
     def check(self, name: str, args: Any) -> dict[str, Any]:
         """The arguments of a call, validated.
@@ -89,13 +89,13 @@ class Toolbox:
         if name == CONNECTOR:
             text, findings = self._ask_connector(values["question"], medium, bounds)
         else:
-            expert = self.agent.expert(name)
-            cache = self.agent.cache
+            expert = self.context.expert(name)
+            cache = self.context.cache
             found = look(expert, medium) if cache is None else cache.look(expert, medium)[0]
             findings, names, reasons = failures(found)
             if names and not findings:
                 raise ExpertError("; ".join(f"{n} failed: {why}" for n, why in zip(names, reasons, strict=True)))
-            text = told(findings, medium, names)
+            text = findings_text(findings, medium, names)
         return Result(text[:LONGEST_TEXT], tuple(findings), time.perf_counter() - begun)
 
     def langchain(self, call: Callable[[str, Mapping[str, Any]], Result] | None = None) -> list[StructuredTool]:
@@ -130,14 +130,15 @@ class Toolbox:
         ]
 
     def _ask_connector(self, question: str, medium: Media, bounds: Bounds | None) -> tuple[str, tuple[Finding, ...]]:
-        bounds = bounds or Bounds(longest_s=self.agent.settings.answer_s)
+        bounds = bounds or Bounds(longest_s=self.context.settings.answer_s)
         answer = None
-        for step in guarded(Question(question, (medium,)), CONNECTOR, self.agent, bounds):
+        for step in guarded(Question(question, (medium,)), CONNECTOR, self.context, bounds):
             answer = step.answer or answer
         assert answer is not None, "a route ends in an answer"
         if answer.error:
             raise ModelError(answer.error)
-        return answer.text, (Finding(CONNECTOR, answer.text, round(answer.confidence, 4), source=medium.name),)
+        score = round(answer.confidence or 0.0, 4)
+        return answer.text, (Finding(CONNECTOR, answer.text, score, source=medium.name),)
 
     def nameless(self, reason: str) -> str:
         """A failure for a language model: media under their ids, since a file's name may be anybody's words."""
@@ -184,19 +185,6 @@ class Toolbox:
             else:
                 faults.append(f"'{argument}' is {_shown(fault['input'])}")
         return f"tool '{name}': {'; '.join(faults)}; accepted: {self._accepted(name)}"
-
-
-def told(findings: tuple[Finding, ...], medium: Media, failed: tuple[str, ...] = ()) -> str:
-    """Findings in one medium as text for a language model: data, with what could pose as more than that broken up."""
-    from connector.llm.templates import fence
-    from experts.evidence import quoted
-
-    picture = medium.frames[0] if isinstance(medium, Video) and medium.frames else medium
-    sizes = {medium.name: (picture.width, picture.height)} if isinstance(picture, Image) else {}
-    captions = [f"Caption: {quoted(f.text)}" for f in findings if f.expert == "caption"]
-    others = [finding for finding in findings if finding.expert != "caption"]
-    text = compose_evidence(others, "", sizes, failed) if others or failed or not captions else ""
-    return fence("\n".join(part for part in [*captions, text] if part))
 
 
 def _shown(value: Any) -> str:
