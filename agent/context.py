@@ -125,7 +125,9 @@ class Context:
         """What the trace calls the multimodal model, without opening it."""
         from connector.opening import model_name
 
-        return self._model.info.name if self._model is not None else model_name(self.settings)
+        if self._model is None:
+            return model_name(self.settings)
+        return getattr(self._model, "name", "") or self._model.info.name  # info may load what is not loaded yet
 
     def variant(self, **changes: Any) -> Context:
         """One that differs in the fields `changes` of its settings alone; the models are this one's, loaded once.
@@ -150,4 +152,4 @@ def _behind_protocol(model: MultimodalModel | ConnectorModel | None, settings: S
     from connector.opening import model_name
     from connector.trained import TrainedModel
 
-    return TrainedModel(model, model_name(settings))
+    return TrainedModel(model.llm, lambda: model, model_name(settings))

@@ -241,28 +241,37 @@ def shape_of(llm: LanguageModel) -> dict[str, Any]:
     return {key: getattr(config, key) for key in keys if hasattr(config, key)}
 
 
-def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -> ConnectorModel:
-    """A saved model: config, connector and, where there is one, the adapter, merged into `llm` for both routes.
-
-    Nothing else is needed: without `llm`, the language model is loaded by the name that was saved.
+def adapted(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -> LanguageModel:
+    """The language model of a saved model with its adapter merged; neither connector nor encoder is loaded.
 
     Raises:
-        ModelError: not such a folder, of a newer format, or of another architecture (the message gives the difference).
+        ModelError: not such a folder, of a newer format, or trained with another language model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    config = _config(folder)
+    llm = llm or load_llm(config["llm"], device)
+    _check_llm(config, llm, folder)
+    _merge(folder, llm)
+    return llm
 
+
+def _config(folder: Path) -> dict[str, Any]:
+    """config.json of a saved model."""
     try:
-        config = json.loads((folder / "config.json").read_text())
-        tensors = load_file(folder / "connector.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split()).replace(str(folder), folder.name)
-        raise ModelError(
-            f"'{folder.name}' is not a saved connector (config.json + connector.safetensors): {reason}"
-        ) from None
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise _not_saved(folder, error) from None
     if config.get("format", 0) > FORMAT:
         raise ModelError(f"'{folder.name}' was saved in format {config['format']}, this program reads up to {FORMAT}")
-    llm = llm or load_llm(config["llm"], device)
+    return config
+
+
+def _not_saved(folder: Path, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split()).replace(str(folder), folder.name)
+    return ModelError(f"'{folder.name}' is not a saved connector (config.json + connector.safetensors): {reason}")
+
+
+def _check_llm(config: dict[str, Any], llm: LanguageModel, folder: Path) -> None:
+    """Raises ModelError where a model was saved with another language model than `llm`."""
     own_shape = shape_of(llm)
     differences = [
         f"{key} {was} is {own_shape.get(key)} here"
@@ -274,6 +283,35 @@ def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -
             f"'{folder.name}' was trained with '{config['llm']}', not with '{llm.name}'; set llm to it"
             + (f" ({', '.join(differences)})" if differences else "")
         )
+
+
+def _merge(folder: Path, llm: LanguageModel) -> None:
+    """Merge lora.safetensors of `folder`, where there is one, under the name that its content gives it."""
+    from safetensors.torch import load_file
+
+    lora = folder / "lora.safetensors"
+    if lora.is_file():
+        merge_adapter(llm, load_file(lora), name=hashlib.sha256(lora.read_bytes()).hexdigest()[:12])
+
+
+def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -> ConnectorModel:
+    """A saved model: config, connector and, where there is one, the adapter, merged into `llm` for both routes.
+
+    Nothing else is needed: without `llm`, the language model is loaded by the name that was saved.
+
+    Raises:
+        ModelError: not such a folder, of a newer format, or of another architecture (the message gives the difference).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = _config(folder)
+    try:
+        tensors = load_file(folder / "connector.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise _not_saved(folder, error) from None
+    llm = llm or load_llm(config["llm"], device)
+    _check_llm(config, llm, folder)
     connector = build(config["connector"], llm)
     own = connector.state_dict()
     differences = [
@@ -289,9 +327,7 @@ def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -
     check_encoder(connector, encoder)
     if hasattr(connector, "see_whole_with"):
         connector.see_whole_with(encoder.head())  # type: ignore[attr-defined]
-    lora = folder / "lora.safetensors"
-    if lora.is_file():
-        merge_adapter(llm, load_file(lora), name=hashlib.sha256(lora.read_bytes()).hexdigest()[:12])
+    _merge(folder, llm)
     model = ConnectorModel(llm, encoder, connector, config.get("card", {}))
     connector.eval().requires_grad_(False).to(llm.device)
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,9 @@ def open_model(settings: Settings, report: Report | None = None) -> MultimodalMo
             from connector.llm import language
 
             llm = language.load(settings.llm, settings.device)
-        return TrainedModel(network.load(folder, llm, settings.device), model_name(settings))
+        llm = network.adapted(folder, llm, settings.device)
+        load = functools.partial(network.load, folder, llm, settings.device)
+        return TrainedModel(llm, load, model_name(settings))
     from connector.pretrained import open_pretrained
 
     _use_threads(settings)

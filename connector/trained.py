@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,32 @@ from experts.media import Image, Media, Video
 if TYPE_CHECKING:
     import torch
 
+    from connector.llm.language import LanguageModel
+
 FRAMES = 4  # of a video that the connector sees
 
 
 class TrainedModel:
     """`connector.network.ConnectorModel` as a MultimodalModel. It sees pictures and films, and cannot hear."""
 
-    def __init__(self, network: ConnectorModel, name: str) -> None:
-        self.network, self.name = network, name
-        self.language = LocalText(network.llm)
+    def __init__(self, llm: LanguageModel, load: Callable[[], ConnectorModel], name: str) -> None:
+        """`load` gives the network on `llm`; it is called at the first question that is not the language model's."""
+        self.name, self._load = name, load
+        self.language = LocalText(llm)
+        self._network: ConnectorModel | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def network(self) -> ConnectorModel:
+        """Encoder, connector and language model, loaded at the first use.
+
+        Raises:
+            ModelError, WeightsError: they cannot be loaded.
+        """
+        with self._lock:
+            if self._network is None:
+                self._network = self._load()
+            return self._network
 
     @property
     def info(self) -> ModelInfo:

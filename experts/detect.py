@@ -116,6 +116,7 @@ def load(settings: Settings) -> YOLO:
         model = YOLO(str(file), task=task)
         if model.task not in TASKS:
             raise WeightsError(f"'{name}' is a model for the task '{model.task}'; accepted: {', '.join(TASKS)}")
+        model.add_callback("on_predict_start", _unwarmed)
         _predict(model, np.zeros((32, 32, 3), np.uint8), settings)  # makes the predictor and its engine
         _bound_threads(model, file, settings)
     except DuetError:
@@ -194,6 +195,15 @@ def _predict(model: YOLO, pixels: np.ndarray, settings: Settings) -> list[Any]:
         save=False,
     )  # type: ignore[assignment]  # a generator only where asked to stream
     return results
+
+
+def _unwarmed(predictor: Any) -> None:
+    """Keep Ultralytics from warming up on a CPU: all that it does there is to import torchvision, which takes seconds.
+
+    Overlapping boxes are then dropped by its own code, which keeps the same ones.
+    """
+    if predictor.device.type == "cpu":
+        predictor.done_warmup = True
 
 
 def _bound_threads(model: YOLO, file: Path, settings: Settings) -> None:

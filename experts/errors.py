@@ -6,6 +6,7 @@ DuetError                     one clear line, safe to show: no traceback, no pat
 │   ├── UnknownNameError      a name that is not in a table; lists the known ones
 │   └── ConfigError           settings that do not fit; all faults at once
 ├── WeightsError              weights that are missing, or whose hash is wrong
+├── MissingExtraError         a command that needs packages which are not installed; names the extra that brings them
 ├── ExpertError               an expert that failed on an input it accepts
 ├── ModelError                the language model or a connector that cannot do what was asked
 └── TrainingError             a run that cannot start or go on
@@ -14,6 +15,7 @@ DuetError                     one clear line, safe to show: no traceback, no pat
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -53,6 +55,29 @@ class UnknownNameError(InputError):
 
 class WeightsError(DuetError):
     """Weights that are missing, unreachable or do not have the listed hash."""
+
+
+class MissingExtraError(DuetError):
+    """A package that is not installed; the message names the extra that brings it."""
+
+
+def needs(package: str, extra: str, what: str) -> None:
+    """Check that `package`, by the name it is imported with, is installed; `what` needs it, and `extra` brings it.
+
+    Raises:
+        MissingExtraError: it is not.
+
+    >>> needs("a_package_of_nobody", "train", "duet train")
+    Traceback (most recent call last):
+    ...
+    experts.errors.MissingExtraError: duet train needs the package 'a_package_of_nobody'; pip install 'duet[train]'
+    """
+    try:
+        found = importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # a parent is missing, or something hides it
+        found = False
+    if not found:
+        raise MissingExtraError(f"{what} needs the package '{package}'; pip install 'duet[{extra}]'")
 
 
 class ExpertError(DuetError):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from experts.base import Finding
 from experts.config import Settings
-from experts.errors import ExpertError, MediaError, WeightsError
+from experts.errors import ExpertError, MediaError, WeightsError, needs
 from experts.media import Image, Media
 from experts.weights.fetch import reason
 
 if TYPE_CHECKING:
     import torch
+
+    from experts.efficientnet import EfficientNetLite0
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # what EfficientNet-Lite was trained with
 LEAST_SCORE, MOST_TAGS = 0.05, 5
@@ -54,11 +56,12 @@ class Tagger:
         ]
 
     def _load(self) -> tuple[torch.nn.Module, list[str], dict[str, Any]]:
-        from torchvision.models._meta import _IMAGENET_CATEGORIES
+        from experts.evidence.categories import imagenet_classes
 
-        names = list(_IMAGENET_CATEGORIES)
+        names = list(imagenet_classes())
         if self._tagger == "efficientnet-lite0":
             return load_backbone(self._tagger), names, {"side_px": 224, "mean": MEAN, "std": STD}
+        needs("timm", "hub", f"the tagger '{self.weights}'")
         import timm
 
         folder = Path(self._tagger).expanduser()
@@ -93,41 +96,13 @@ def _prepared(image: Image, side_px: int, mean: tuple[float, ...], std: tuple[fl
     return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
-def load_backbone(name: str = "efficientnet-lite0") -> torch.nn.Module:
-    """EfficientNet-Lite0 as a timm model with its ImageNet head, normalisation folded into its convolutions.
+def load_backbone(name: str = "efficientnet-lite0") -> EfficientNetLite0:
+    """EfficientNet-Lite0 with its ImageNet head, from the weights table.
 
-    The published file lists the same tensors in the same order under other names.
+    Raises:
+        WeightsError: its weights are not here and cannot be fetched, or hold another network.
     """
-    import timm
-    import torch
-
+    from experts import efficientnet
     from experts.weights.catalogue import resolve
 
-    net = timm.create_model("efficientnet_lite0", pretrained=False)
-    file = next(resolve(name).glob("*.pth"))
-    stored = torch.load(file, map_location="cpu", weights_only=True)
-    own = net.state_dict()
-    if [tuple(value.shape) for value in own.values()] != [tuple(value.shape) for value in stored.values()]:
-        raise WeightsError(f"'{file.name}' does not hold EfficientNet-Lite0")
-    net.load_state_dict(dict(zip(own, stored.values(), strict=True)))
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.eps = 1e-3
-    _fold(net.eval())
-    return net.requires_grad_(False).to(memory_format=torch.channels_last)
-
-
-def _fold(module: torch.nn.Module) -> None:
-    """Fold each batch norm into the convolution before it; its activation stays in its place."""
-    import torch
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    previous: tuple[str, torch.nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, torch.nn.BatchNorm2d) and previous and isinstance(previous[1], torch.nn.Conv2d):
-            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
-            setattr(module, name, getattr(child, "act", torch.nn.Identity()))
-            previous = None
-            continue
-        _fold(child)
-        previous = (name, child)
+    return efficientnet.load(next(resolve(name).glob("*.pth")))

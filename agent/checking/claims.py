@@ -280,10 +280,9 @@ def _colour(word: str) -> str:
 @functools.lru_cache(maxsize=1)
 def _vocabulary() -> frozenset[str]:
     """Every name and kind that experts have a word for, its words in the singular."""
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
-
+    from experts.evidence.categories import imagenet_classes
     from experts.weights.convert.nanodet import COCO
 
-    names = {name.replace("_", " ") for name in COCO} | {name.lower() for name in _IMAGENET_CATEGORIES}
+    names = {name.replace("_", " ") for name in COCO} | {name.lower() for name in imagenet_classes()}
     names |= {*IMAGENET_KINDS, *COCO_KINDS, *SYNONYMS.values()} | OTHERWISE
     return frozenset(" ".join(singular(word) for word in re.findall(r"[a-z'-]+", name)) for name in names)

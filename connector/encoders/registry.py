@@ -13,6 +13,7 @@ import numpy as np
 from connector.encoders.resolution import Views, Windows
 from connector.encoders.towers import TOWERS, open_folder, open_tower
 from experts.errors import ConfigError, UnknownNameError
+from experts.evidence.categories import imagenet_classes
 from experts.media import Image
 
 if TYPE_CHECKING:
@@ -82,9 +83,7 @@ class LiteEncoder:
     @property
     def classes(self) -> tuple[str, ...]:
         """What the classifier's outputs are called, in their order."""
-        from torchvision.models._meta import _IMAGENET_CATEGORIES
-
-        return tuple(_IMAGENET_CATEGORIES)
+        return imagenet_classes()
 
     def head(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The classifier that a vocabulary connector starts from.
@@ -122,11 +121,7 @@ class LiteEncoder:
         device = self._net.conv_head.weight.device
         pixels = torch.from_numpy(self.views.cut(image)).to(device).permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(value, device=device).view(3, 1, 1) for value in (MEAN, STD))
-        stages = self._net.forward_intermediates(
-            ((pixels - mean) / std).contiguous(memory_format=torch.channels_last),
-            indices=[2, 3, 4],
-            intermediates_only=True,
-        )  # strides 8, 16, 32
+        stages = self._net.stages(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
         quarters = adaptive_avg_pool2d(pixels, 2 * self.side)  # [V, 3, 14, 14]
         layers = [
             stages[2],

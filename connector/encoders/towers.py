@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connector.encoders.resolution import Views, Windows
-from experts.errors import ConfigError, MediaError, WeightsError
+from experts.errors import ConfigError, MediaError, WeightsError, needs
 from experts.media import Audio, Image
 
 if TYPE_CHECKING:
@@ -187,6 +187,7 @@ class TimmTower(Tower):
     """A vision transformer or a convolutional network of timm; position embeddings are interpolated as it loads."""
 
     def __init__(self, name: str, source: str, tiles: int, size_px: int) -> None:
+        needs("timm", "hub", f"encoder '{Path(name).name}'")
         import timm
 
         place = f"local-dir:{source}" if Path(source).is_dir() else f"hf-hub:{source}"

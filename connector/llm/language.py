@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from experts.errors import ModelError, WeightsError
 from experts.weights import catalogue
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from connector.llm.constrained import Rules
-
+STAMP, WEIGHTS_FILE = "converted-from.json", "model.safetensors"  # of a folder with converted weights
 NO_REPEAT = 6  # no run of so many tokens is said twice
 
 
@@ -33,6 +32,12 @@ class Token:
 
     text: str
     logprob: float
+
+
+class LogitsRule(Protocol):
+    """Scores [1, V] after `input_ids` [1, T] -> the same, -inf where a token may not come; one answer's own."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor: ...
 
 
 class LanguageModel:
@@ -68,7 +73,7 @@ class LanguageModel:
         max_new_tokens: int,
         stop: threading.Event | None = None,
         within: AbstractContextManager[None] | None = None,
-        rules: Rules | None = None,
+        rules: LogitsRule | None = None,
     ) -> Iterator[Token]:
         """Greedy answer to a prompt given as embeddings [T, D_llm], piece by piece.
 
@@ -282,13 +287,37 @@ def load(name: str, device: str = "auto") -> LanguageModel:
     try:
         config = AutoConfig.from_pretrained(path)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model: Any = family.from_pretrained(path, dtype=dtype)
+        ours = dtype == torch.float32 and (Path(path) / STAMP).is_file()
+        model: Any = _mapped(Path(path), config) if ours else family.from_pretrained(path, dtype=dtype)
         model = model.to(place)
     except OSError as error:
         raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"'{name}' is not a language model that transformers can load: {_one_line(error)}") from error
     return LanguageModel(model, load_tokenizer(name), name)
+
+
+def _mapped(folder: Path, config: Any) -> PreTrainedModel:
+    """The causal model that `_convert` wrote, in float32, its weights mapped from the file.
+
+    Its names are already the model's own; from_pretrained would first prepare to translate every family's.
+    """
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    missing, unknown = model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False, assign=True)
+    model.tie_weights()
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    if unknown or set(missing) - tied:
+        names = ", ".join([*unknown, *missing][:3])
+        raise ModelError(f"the converted weights in '{folder.name}' do not fit ({names}); delete that folder")
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -335,7 +364,7 @@ def _converted(name: str) -> Path:
     stamp = {"file": files[0].name, "bytes": files[0].stat().st_size, "sha256": catalogue.WEIGHTS[name].files[0].sha256}
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
-        done = target / "converted-from.json"
+        done = target / STAMP
         if done.is_file() and json.loads(done.read_text()) == stamp:
             return target
         _convert(files[0], target, stamp)
@@ -364,8 +393,8 @@ def _convert(gguf: Path, target: Path, stamp: dict[str, Any]) -> None:
         tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
         if model.config.tie_word_embeddings:
             tensors.pop("lm_head.weight", None)
-        save_file(tensors, staged / "model.safetensors", metadata={"format": "pt"})
-        (staged / "converted-from.json").write_text(json.dumps(stamp))
+        save_file(tensors, staged / WEIGHTS_FILE, metadata={"format": "pt"})
+        (staged / STAMP).write_text(json.dumps(stamp))
         if target.exists():
             shutil.rmtree(target)
         staged.rename(target)

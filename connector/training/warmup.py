@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from connector.data.pictures.cutouts import CATEGORIES
-from connector.data.pictures.labels import imagenet_classes
 from connector.data.pictures.scenes import Scene, Thing
 from connector.interfaces.slot_config import COLOURS, SIZES, SlotConfig
 from connector.training.warmup_loss import Targets
-from experts.evidence.categories import COCO_KINDS
+from experts.evidence.categories import COCO_KINDS, imagenet_classes
 
 MAX_THINGS = 8
 MAX_KINDS = 4

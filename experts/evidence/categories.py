@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from pathlib import Path
 
 # Everyday word -> ImageNet class indices (inclusive ranges). A class may be several things.
 IMAGENET_KINDS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -156,10 +157,14 @@ def class_names() -> frozenset[str]:
 
 
 @functools.lru_cache(maxsize=1)
-def _imagenet() -> dict[str, int]:
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
+def imagenet_classes() -> tuple[str, ...]:
+    """The names of ImageNet's 1,000 classes, in the order of a classifier's outputs."""
+    return tuple((Path(__file__).parent / "imagenet.txt").read_text(encoding="utf-8").splitlines())
 
-    return {name.lower(): index for index, name in reversed(list(enumerate(_IMAGENET_CATEGORIES)))}
+
+@functools.lru_cache(maxsize=1)
+def _imagenet() -> dict[str, int]:
+    return {name.lower(): index for index, name in reversed(list(enumerate(imagenet_classes())))}
 
 
 def singular(word: str) -> str:

@@ -103,12 +103,11 @@ def _speaks(finding: Finding, thing: str) -> bool:
 @functools.lru_cache(maxsize=1)
 def _vocabulary() -> frozenset[str]:
     """Every name, head of a name and kind that `matches` takes for a class of COCO or ImageNet."""
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
-
+    from experts.evidence.categories import imagenet_classes
     from experts.weights.convert.nanodet import COCO
 
     words: set[str] = set()
-    for name in (*(name.replace("_", " ") for name in COCO), *(name.lower() for name in _IMAGENET_CATEGORIES)):
+    for name in (*(name.replace("_", " ") for name in COCO), *(name.lower() for name in imagenet_classes())):
         parts = [singular(word) for word in re.findall(r"[a-z'-]+", name)]
         words |= {" ".join(parts[at:]) for at in range(len(parts))}
         words |= {singular(kind) for kind in kinds_of(name)}

@@ -82,10 +82,3 @@ def other_names(name: str) -> tuple[str, ...]:
     head = name.split()[-1]
     names = [head, *ALIASES.get(name, ()), *ALIASES.get(head, ())]
     return tuple(dict.fromkeys(other for other in names if other != name))
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """The names of ImageNet's 1,000 classes, in their order."""
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
-
-    return tuple(_IMAGENET_CATEGORIES)

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from connector.data.pictures.labels import imagenet_classes
 from connector.data.pictures.scenes import SIDE_PX, WORDS, Scene, Thing
 from connector.data.questions.about_scenes import Asker, with_article
 from connector.data.questions.recordings import CITIES, DISHES, ITEMS, PEOPLE, heard, told
 from connector.data.records import Record
 from experts.base import Finding
 from experts.evidence import asked_thing, compose_evidence
-from experts.evidence.categories import COCO_KINDS, kinds_of, matches, plural
+from experts.evidence.categories import COCO_KINDS, imagenet_classes, kinds_of, matches, plural
 from experts.evidence.colours import COLOURS
 from experts.weights.convert.nanodet import COCO
 

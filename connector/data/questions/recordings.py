@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from connector.data.pictures.labels import imagenet_classes
 from connector.data.questions.dialogue import DAYS
 from connector.data.records import Record
 from experts.base import Finding
 from experts.evidence import compose_evidence
+from experts.evidence.categories import imagenet_classes
 from experts.evidence.colours import COLOURS
 
 CITIES = [
