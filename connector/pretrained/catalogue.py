@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from connector.pretrained.memory import free_bytes, needed_bytes, place_of
 
 GIB = 1 << 30
+BYTES_SHOWN = ("bfloat16", "int4")
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,17 @@ def choose_here(device: str = "auto") -> Row:
     """`choose` for the memory that is free on this machine."""
     place = place_of(device)
     return choose(free_bytes(place) / GIB, gpu=place != "cpu")
+
+
+def usual_for(row: Row) -> str:
+    """Which machines get a row by default, "" where none does."""
+    if row.tier is None:
+        return ""
+    return "no GPU, or a small one" if row.tier == 0 else f"from {row.tier:.0f} GiB of GPU memory"
+
+
+def here(name: str) -> bool:
+    """Whether a hub's model is on this machine already."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, "config.json"), str)

@@ -53,13 +53,6 @@ def settings_of(model: Any, max_new_tokens: int) -> Any:
     return chosen
 
 
-def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end an answer."""
-    end = model.generation_config.eos_token_id
-    end = tokenizer.eos_token_id if end is None else end
-    return frozenset(end if isinstance(end, list | tuple) else [] if end is None else [int(end)])
-
-
 def run(
     model: Any, inputs: dict[str, Any], max_new_tokens: int, processors: list[Any], stop: Callable[[], bool]
 ) -> Any:

@@ -11,8 +11,10 @@ from experts.errors import InputError, WeightsError
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md"]  # no program, no pickle
 
 
-def snapshot(name: str, revision: str = "main", report: Callable[[str], None] | None = None) -> tuple[Path, str]:
-    """The folder of a hub's model and its commit; fetched first where it is not here.
+def snapshot(
+    name: str, revision: str = "main", report: Callable[[str], None] | None = None, *, progress: bool = False
+) -> tuple[Path, str]:
+    """The folder of a hub's model and its commit; fetched first where it is not here, with `progress` on stderr.
 
     Raises:
         InputError: the hub has no such model, or nobody but members may have it.
@@ -26,7 +28,9 @@ def snapshot(name: str, revision: str = "main", report: Callable[[str], None] | 
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
+    (enable_progress_bars if progress else disable_progress_bars)()
     offline = bool(os.environ.get("DUET_OFFLINE") or os.environ.get("HF_HUB_OFFLINE"))
     try:
         if not offline and report is not None:

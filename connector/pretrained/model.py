@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from connector.base import Answered, Asked, Generation, ModelInfo, Reply, Turn
+from connector.llm.constrained import Rules, end_tokens
 from connector.llm.language import Token
 from connector.llm.templates import fence
-from connector.pretrained.decoding import Text, Watch, end_tokens, failed, run, stream, whole
+from connector.pretrained.decoding import Text, Watch, failed, run, stream, whole
 from connector.pretrained.families import NONE, Family
 from connector.pretrained.prompts import Prompts
 from experts.errors import ModelError
@@ -63,8 +65,8 @@ class PretrainedModel:
             for at in range(0, len(group), BATCH):
                 part = [batch[index] for index in group[at : at + BATCH]]
                 if kinds:
-                    rows = [(one.question, one.media, one.history) for one in part]
-                    inputs = self._made(lambda rows=rows: self.prompts.inputs(rows))
+                    rows: list[Any] = [(one.question, one.media, one.history) for one in part]
+                    inputs = self._made(partial(self.prompts.inputs, rows))
                     told = self.together(self.model, inputs, max_new_tokens)
                 else:
                     told = self.language.chat_batch([_turns(one) for one in part], max_new_tokens)
@@ -143,8 +145,6 @@ class PretrainedText:
         """What follows `turns`; `rules` is a grammar's first state (connector/llm/constrained.py)."""
         processors = []
         if rules is not None:
-            from connector.llm.constrained import Rules
-
             processors = [Rules(self.tokenizer, self.owner.ends, rules)]
         inputs = self.owner._moved(self._inputs([turns]))
         tokens = self.owner.said(self._model(), inputs, generation, processors)
