@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from connector.llm.language import LanguageModel
 
 ENDS = ""  # the key of a node's own tokens; every other key is a character
 
@@ -71,11 +70,11 @@ class Rules:
     `state` is where the text is.
     """
 
-    def __init__(self, llm: LanguageModel, start: State) -> None:
-        self.tree = vocabulary(llm.tokenizer)
+    def __init__(self, tokenizer: Any, ends: Iterable[int], start: State) -> None:
+        """`ends` are the tokens that end an answer."""
+        self.tree = vocabulary(tokenizer)
         self.state: Any = start
-        end = llm.model.generation_config.eos_token_id
-        self.ends = [llm.tokenizer.eos_token_id] if end is None else end if isinstance(end, list) else [end]
+        self.ends = list(ends)
         self.texts: dict[int, str] = {}  # of the tokens that were allowed last
         self.read = -1  # how many of the ids this has seen; a prompt or a start token is not its own
 
@@ -111,3 +110,10 @@ class Rules:
                 if letter in node:
                     todo.append((text + letter, node[letter], state.step(letter)))
         return found
+
+
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer."""
+    end = model.generation_config.eos_token_id
+    end = tokenizer.eos_token_id if end is None else end
+    return frozenset(end if isinstance(end, list | tuple) else [] if end is None else [int(end)])

@@ -60,9 +60,11 @@ class LocalText:
             return self.llm.embed(torch.tensor(ids))  # [T, D_llm]
 
     def _reply(self, ids: list[int], generation: Generation, rules: Any = None) -> Reply:
-        from connector.llm.constrained import Rules
+        from connector.llm.constrained import Rules, end_tokens
 
-        kept = None if rules is None else Rules(self.llm, rules)
+        kept = (
+            None if rules is None else Rules(self.llm.tokenizer, end_tokens(self.llm.model, self.llm.tokenizer), rules)
+        )
         tokens = self.llm.stream(
             self._embedded(ids), max_new_tokens=generation.max_new_tokens, stop=generation.stop, rules=kept
         )

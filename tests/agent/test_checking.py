@@ -19,7 +19,7 @@ from experts.base import Finding
 from experts.errors import ExpertError
 from experts.evidence.categories import kinds_of, singular
 from ui.app.components.steps import Timeline
-from ui.commands import terminal
+from ui import terminal
 
 SIZE = (90, 90)
 BOXES = {"left": (0, 30, 20, 50), "right": (70, 30, 90, 50), "top left": (0, 0, 20, 20), "center": (40, 40, 50, 50)}

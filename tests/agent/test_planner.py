@@ -27,7 +27,7 @@ from connector.data.questions import planning_phrases
 from connector.data.questions.planning import cases, plans
 from connector.data.records import read_records
 from connector.llm import templates
-from connector.llm.constrained import Rules, spelled, vocabulary
+from connector.llm.constrained import Rules, end_tokens, spelled, vocabulary
 from connector.llm.language import LanguageModel
 from connector.llm.plan_language import INSTRUCTION, Line, plan_lines, plan_prompt, plan_text
 from connector.llm.text import LocalText
@@ -191,7 +191,7 @@ def test_allowed_tokens_are_those_whose_letters_the_grammar_takes() -> None:
         state = grammar.start
         for letter in text:
             state = state.step(letter)
-        rules = Rules(llm, state)
+        rules = Rules(llm.tokenizer, end_tokens(llm.model, llm.tokenizer), state)
         masked = rules(torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, len(words)))[0]
         for index in range(len(words)):
             after, token = state, words.decode([index])
@@ -213,7 +213,7 @@ def test_every_gold_plan_can_be_written_token_by_token() -> None:
         lines = lines_of(row["steps"], row["request"])
         ids = [*words(plan_text(lines), add_special_tokens=False).input_ids, words.eos_token_id]
         grammar = Grammar(row["request"], fitting(tuple(row["media"])), letters=spelled(vocabulary(words)))
-        rules = Rules(llm, grammar.start)
+        rules = Rules(llm.tokenizer, end_tokens(llm.model, llm.tokenizer), grammar.start)
         for at, index in enumerate(ids):
             liked = torch.zeros(1, len(words))
             liked[0, index] = 1
@@ -344,7 +344,12 @@ def test_rules_replace_the_rule_against_repetition_and_leave_other_answers_alone
     prompt = llm.embed(torch.arange(9))
     before = llm.answer(prompt, max_new_tokens=8)
     grammar = Grammar("aaaaaaaaaaaaaaaaaaaaaaaa", {"connector": ("image1",)})
-    said = "".join(t.text for t in llm.stream(prompt, max_new_tokens=200, rules=Rules(llm, grammar.start)))
+    said = "".join(
+        t.text
+        for t in llm.stream(
+            prompt, max_new_tokens=200, rules=Rules(llm.tokenizer, end_tokens(llm.model, llm.tokenizer), grammar.start)
+        )
+    )
     assert grammar.read(said) == plan_lines(said)
     assert llm.answer(prompt, max_new_tokens=8) == before
 

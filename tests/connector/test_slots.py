@@ -59,7 +59,7 @@ def test_a_thing_is_of_its_own_kind_and_kinship_is_mutual() -> None:
 
 def test_whole_counts_are_said_as_their_digit() -> None:
     connector = made()
-    said = connector._number(torch.tensor([[0.0, 3.02], [1.0, 6.4]]))
+    said = connector.number(torch.tensor([[0.0, 3.02], [1.0, 6.4]]))
     digits = connector.numbers_words[torch.tensor([[0, 3], [1, 6]])]
     assert torch.allclose(said, digits, atol=0.01)
 
@@ -169,18 +169,18 @@ def test_the_whole_is_named_by_the_encoders_own_head_whatever_scenes_have_taught
     connector.bind(words, torch.randn(len(words), 32))
     head = tuple(torch.randn(shape) for shape in ((1280, 8), (1280,), (1000, 1280), (1000,)))
     connector.start_from(head)
-    before = connector.eval()._whole(features())[0]
+    before = connector.eval().whole(connector.assemble(features())[1])[0]
     with torch.no_grad():
         connector.classify2.weight.add_(1.0).mul_(-3.0)
-    assert torch.equal(connector._whole(features())[0], before)
+    assert torch.equal(connector.whole(connector.assemble(features())[1])[0], before)
     assert not any(key.startswith("whole") for key in connector.state_dict())  # the encoder's weights are there anyway
     again = slots.SlotConnector(connector.config).eval()
     again.load_state_dict(connector.state_dict())
     again.bind(words, torch.zeros(len(words), 32))
     again.names_words = connector.names_words
-    assert not torch.equal(again._whole(features())[0], before)
+    assert not torch.equal(again.whole(again.assemble(features())[1])[0], before)
     again.see_whole_with(head)
-    assert torch.equal(again._whole(features())[0], before)
+    assert torch.equal(again.whole(again.assemble(features())[1])[0], before)
 
 
 def test_a_thing_that_is_not_recognised_is_called_what_the_whole_picture_is() -> None:

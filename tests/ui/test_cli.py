@@ -22,7 +22,7 @@ import experts
 from experts.base import Finding
 from experts.errors import ExpertError
 from ui.cli import COMMANDS, main
-from ui.commands import terminal
+from ui import terminal
 
 ROOT = Path(__file__).parents[2]
 

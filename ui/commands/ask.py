@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ui.commands.options import Config, Json, Profile, print_json
+from ui.commands.options import Config, Json, Model, Profile, print_json
 
 
 def ask(
@@ -22,14 +22,15 @@ def ask(
     as_json: Json = False,
     config: Config = None,
     profile: Profile = None,
+    model: Model = None,
 ) -> None:
     """Ask a question about media."""
     from agent.agent import Agent
     from experts.config import load_settings
     from experts.errors import ModelError
-    from ui.commands import terminal
+    from ui import terminal
 
-    agent = Agent(load_settings(config, profile=profile))
+    agent = Agent(load_settings(config, profile=profile, model=model))
     steps = agent.stream(
         question, image=image, audio=audio, video=video, route=route, conversation=conversation, check=check or None
     )

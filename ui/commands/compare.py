@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ui.commands.evaluate import counter
-from ui.commands.options import Config, Json, Profile, print_json
+from ui.commands.options import Config, Json, Model, Profile, print_json
 
 
 def compare(
@@ -25,6 +25,7 @@ def compare(
     as_json: Json = False,
     config: Config = None,
     profile: Profile = None,
+    model: Model = None,
 ) -> None:
     """Compare routes on your own questions; a run that was cut off goes on where it was."""
     import dataclasses
@@ -39,7 +40,7 @@ def compare(
     chosen = comparison.routes_of(routes)
     loaded = load_questions(questions)
     benchmark = dataclasses.replace(loaded.benchmark, records=sample(loaded.benchmark.records, limit=limit))
-    agent = Agent(load_settings(config, profile=profile))
+    agent = Agent(load_settings(config, profile=profile, model=model))
     folder = out or comparison.folder_for(benchmark, agent, chosen)
     with counter() as count:
         found = comparison.compare(benchmark, agent, chosen, folder, shared(database), batch=batch, report=count)
@@ -52,7 +53,7 @@ def compare(
 
 
 def _show(told: dict[str, Any], folder: Path) -> None:
-    from ui.commands import terminal
+    from ui import terminal
 
     rows = []
     for route, values in told["routes"].items():

@@ -21,7 +21,7 @@ def listing(as_json: Json = False, config: Config = None) -> None:
 
     from agent.records.memory import open_memory
     from experts.config import load_settings
-    from ui.commands import terminal
+    from ui import terminal
 
     kept = open_memory(load_settings(config)).scopes()
     if as_json:
@@ -46,7 +46,7 @@ def search(
 
     from agent.records.memory import open_memory
     from experts.config import load_settings
-    from ui.commands import terminal
+    from ui import terminal
 
     memory = open_memory(load_settings(config))
     found = memory.search(question, None if scope is None else [_one(memory, scope)], limit)

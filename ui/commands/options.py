@@ -14,6 +14,14 @@ Config = Annotated[
 ]
 Profile = Annotated[str | None, typer.Option("--profile", help="embedded, hub or server.")]
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="The multimodal model: a hub name, a folder, an endpoint's URL (#ID names a model there), auto.",
+    ),
+]
+
 
 def print_json(value: Any) -> None:
     """`value` on stdout as JSON; NaN is a fault of ours, not something to print."""

@@ -35,7 +35,7 @@ def orchestrate(
     from agent.orchestrator.route import Orchestrator
     from experts.config import load_settings
     from experts.errors import ModelError
-    from ui.commands import terminal
+    from ui import terminal
 
     how = Orchestrator(
         plans=plan,

@@ -1,4 +1,4 @@
-"""`duet serve` and `duet mcp`: the agent for other programs, over HTTP and over stdin and stdout."""
+"""`duet serve`, `duet mcp` and `duet ui`: the agent for other programs, over HTTP and stdio, and for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ui.commands.options import Config, Profile
+from ui.commands.options import Config, Model, Profile
 
 KEY = "DUET_SERVER_KEY"
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Let experts look anew each time.")]
@@ -24,6 +24,7 @@ def serve(
     no_cache: NoCache = False,
     config: Config = None,
     profile: Profile = None,
+    model: Model = None,
 ) -> None:
     """Serve OpenAI's API at /v1 and MCP at /mcp. DUET_SERVER_KEY sets a key that callers have to send."""
     import uvicorn
@@ -34,7 +35,7 @@ def serve(
     from ui.server.gate import Gate
     from ui.server.mcp import LOOPBACK
 
-    agent = Agent(load_settings(config, profile=profile, cache_mb=0 if no_cache else None))
+    agent = Agent(load_settings(config, profile=profile, model=model, cache_mb=0 if no_cache else None))
     key = os.environ.get(KEY, "")
     listening = _listen(host, port)
     app = Server(agent, Gate(at_once, queue), most_body_mb=max_body, key=key).app(host)
@@ -54,6 +55,7 @@ def mcp(
     no_cache: NoCache = False,
     config: Config = None,
     profile: Profile = None,
+    model: Model = None,
 ) -> None:
     """Serve MCP over stdin and stdout, as desktop programs start it."""
     import asyncio
@@ -62,7 +64,7 @@ def mcp(
     from experts.config import load_settings
     from ui.server.mcp import serve_stdio
 
-    agent = Agent(load_settings(config, profile=profile, cache_mb=0 if no_cache else None))
+    agent = Agent(load_settings(config, profile=profile, model=model, cache_mb=0 if no_cache else None))
     asyncio.run(serve_stdio(agent, allow or []))
 
 
@@ -84,3 +86,44 @@ def _listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port} ({reason.lower()}); accepted: an address of this machine and a free port, "
             "such as --port 0"
         ) from None
+
+
+def ui(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port on this machine.")] = 7860,
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen at; 0.0.0.0 lets others in.")
+    ] = "127.0.0.1",
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--runs", help="A folder with training runs; may be repeated (default: ./runs)."),
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = False,
+    config: Config = None,
+    profile: Profile = None,
+    model: Model = None,
+) -> None:
+    """Chat with either interface and compare them, in the browser."""
+    import time
+
+    from agent.agent import Agent
+    from experts.config import load_settings
+    from experts.errors import InputError
+    from ui.app import main
+
+    settings = load_settings(config, profile=profile, model=model)
+    agent = Agent(settings)
+    made = main.create(agent, runs or [Path("runs")])
+    try:
+        _, url, _ = main.launch(
+            made, agent, host=host, port=port, limits=settings.limits, inbrowser=browser, prevent_thread_lock=True
+        )
+    except OSError:
+        raise InputError(
+            f"port {port} at {host} cannot be had; another program may have it: duet ui --port N"
+        ) from None
+    print(f"Duet is at {url}, MCP at {url.rstrip('/')}/mcp  (Ctrl-C ends it)", flush=True)
+    try:
+        while True:
+            time.sleep(3600)
+    finally:
+        made.close(verbose=False)

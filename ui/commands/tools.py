@@ -1,4 +1,4 @@
-"""`duet tool` and `duet tools`: one expert on one file, and which experts there are."""
+"""`duet tool`, `duet tools` and `duet run`: one expert on one file, the list of experts, scripted calls of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tool(
     from agent.expert_calls import look
     from experts.config import load_settings
     from experts.media import open_media
-    from ui.commands import terminal
+    from ui import terminal
 
     settings = load_settings(config, profile=profile)
     expert = experts.get(name, settings)
@@ -37,7 +37,7 @@ def tools(as_json: Json = False, config: Config = None, profile: Profile = None)
     import experts
     from experts.config import load_settings
     from experts.errors import ExpertError
-    from ui.commands import terminal
+    from ui import terminal
 
     settings = load_settings(config, profile=profile)
     rows = []
@@ -54,3 +54,25 @@ def tools(as_json: Json = False, config: Config = None, profile: Profile = None)
         print_json(rows)
     else:
         terminal.rows(["name", "takes", "weights", "description"], rows)
+
+
+def run(
+    plan: Annotated[str, typer.Argument(help="A JSON file of steps: id, tool, args, depends_on.")],
+    image: Annotated[list[str] | None, typer.Option("--image", help="image1, image2, ... of the plan.")] = None,
+    audio: Annotated[list[str] | None, typer.Option("--audio", help="audio1, audio2, ... of the plan.")] = None,
+    video: Annotated[list[str] | None, typer.Option("--video", help="video1, video2, ... of the plan.")] = None,
+    as_json: Json = False,
+    config: Config = None,
+    profile: Profile = None,
+) -> None:
+    """Run the tool calls of a plan file and print what they gave, as JSON."""
+    from agent.agent import Agent
+    from agent.toolbox.scripted import read_plan, run_plan
+    from experts.config import load_settings
+
+    agent = Agent(load_settings(config, profile=profile))
+    given = read_plan(plan)
+    done = run_plan(given, agent.toolbox(image=image, audio=audio, video=video))
+    print_json({"steps": [result.to_dict() for result in done]})
+    if any(result.status != "done" for result in done):
+        raise typer.Exit(1)

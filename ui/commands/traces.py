@@ -22,7 +22,7 @@ def listing(limit: Limit = 20, as_json: Json = False, config: Config = None) -> 
 
     from agent.records.traces import open_traces
     from experts.config import load_settings
-    from ui.commands import terminal
+    from ui import terminal
 
     rows = open_traces(load_settings(config)).listing(limit)
     if as_json:
@@ -84,7 +84,7 @@ def _draw(trace: dict) -> None:
     from rich.text import Text
     from rich.tree import Tree
 
-    from ui.commands import terminal
+    from ui import terminal
 
     def line(kind: str, name: str, start_s: float, seconds: float, more: str) -> Text:
         text = Text(f"{kind:<9}{name}", no_wrap=True, overflow="ellipsis")

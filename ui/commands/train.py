@@ -1,4 +1,4 @@
-"""`duet train`: one stage of the connector's training."""
+"""`duet train` and `duet average`: one stage of the connector's training; one model of two."""
 
 from __future__ import annotations
 
@@ -75,3 +75,18 @@ def train(
     if PartialState().is_main_process:  # of several, launched by accelerate, one writes
         folder = finish(model, out, config, card, start)
         say_line(f"saved in {folder.parent.name}/{folder.name}")
+
+
+def average(
+    first: Annotated[Path, typer.Argument(help="A saved model.")],
+    second: Annotated[Path, typer.Argument(help="A saved model of a later run that started from the first.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the model.")],
+    share: Annotated[
+        float, typer.Option("--share", help="How far from the first to the second: 0.5 is the mean, above 1 past it.")
+    ] = 0.5,
+) -> None:
+    """Save a mean of two models' weights."""
+    from connector.training.average import average as mean
+
+    mean(first, second, out, share=share)
+    print(f"saved in {out.name}")

@@ -83,7 +83,7 @@ def stats(
 
 
 def _show(found: dict[str, Any]) -> None:
-    from ui.commands import terminal
+    from ui import terminal
 
     if not found["contestants"]:
         print("no votes yet; vote in the arena of `duet ui`, or compare with `duet compare FILE`")

@@ -17,7 +17,7 @@ def listing(as_json: Json = False) -> None:
     import dataclasses
 
     from experts.weights import catalogue
-    from ui.commands import terminal
+    from ui import terminal
 
     rows = [dataclasses.asdict(row) for row in catalogue.listing()]
     if as_json:
@@ -32,7 +32,7 @@ def fetch(
 ) -> None:
     """Fetch and verify weights."""
     from experts.weights import catalogue
-    from ui.commands import terminal
+    from ui import terminal
 
     with terminal.progress() as report:
         catalogue.fetch(names or catalogue.embedded(), progress=report)
