@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from connector.llm import converted
+from connector.llm.lean import lean_imports
 from connector.llm.streaming import Text, Token, Watch, end_tokens
 from connector.llm.streaming import stream as stream_answer
 from experts.errors import ModelError, WeightsError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-STAMP, WEIGHTS_FILE = "converted-from.json", "model.safetensors"  # of a folder with converted weights
 NO_REPEAT = 6  # no run of so many tokens is said twice
 
 
@@ -142,6 +142,7 @@ class LanguageModel:
                 attention_mask=mask.to(self.device, torch.long),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
+                synced_gpus=False,  # one process: else torch's parallel parts are imported to find that out
                 pad_token_id=self.tokenizer.pad_token_id,
                 logits_processor=LogitsProcessorList([rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), watch]),
                 stopping_criteria=StoppingCriteriaList([lambda *_, **__: halted()]),
@@ -178,20 +179,14 @@ def load(name: str, device: str = "auto") -> LanguageModel:
         ModelError: its files do not make a language model.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     place = choose_device(device)
     dtype = torch.bfloat16 if place == "cuda" else torch.float32
-    path = str(_converted(name) if name in catalogue.WEIGHTS else name)
+    path = str(converted.folder_of(name) if name in catalogue.WEIGHTS else name)
+    ours = dtype == torch.float32 and converted.is_ours(Path(path))
     try:
-        config = AutoConfig.from_pretrained(path)
-        family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        ours = dtype == torch.float32 and (Path(path) / STAMP).is_file()
-        model: Any = _mapped(Path(path), config) if ours else family.from_pretrained(path, dtype=dtype)
-        model = model.to(place)
+        with lean_imports() if ours else contextlib.nullcontext():
+            model = (converted.mapped(Path(path)) if ours else _pretrained(path, dtype)).to(place)
     except OSError as error:
         raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:
@@ -199,27 +194,16 @@ def load(name: str, device: str = "auto") -> LanguageModel:
     return LanguageModel(model, load_tokenizer(name), name)
 
 
-def _mapped(folder: Path, config: Any) -> PreTrainedModel:
-    """The causal model that `_convert` wrote, in float32, its weights mapped from the file.
+def _pretrained(path: str, dtype: torch.dtype) -> Any:
+    """The causal or encoder-decoder model of a folder or a hub name."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers.utils import logging
 
-    Its names are already the model's own; from_pretrained would first prepare to translate every family's.
-    """
-    import torch
-    from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM, GenerationConfig
-    from transformers.initialization import no_init_weights
-
-    with no_init_weights():
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    missing, unknown = model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False, assign=True)
-    model.tie_weights()
-    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
-    if unknown or set(missing) - tied:
-        names = ", ".join([*unknown, *missing][:3])
-        raise ModelError(f"the converted weights in '{folder.name}' do not fit ({names}); delete that folder")
-    if (folder / "generation_config.json").is_file():
-        model.generation_config = GenerationConfig.from_pretrained(folder)
-    return model
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    config = AutoConfig.from_pretrained(path)
+    family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return family.from_pretrained(path, dtype=dtype)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -231,7 +215,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    path = str(_converted(name) if name in catalogue.WEIGHTS else name)
+    path = str(converted.folder_of(name) if name in catalogue.WEIGHTS else name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except OSError as error:
@@ -249,54 +233,3 @@ def _not_there(name: str, path: str, error: OSError) -> WeightsError:
         f"cannot load the language model '{name}': {reason} (expected a weights name, a model directory or a "
         "reachable hub name; offline, use the embedded profile)"
     )
-
-
-def _converted(name: str) -> Path:
-    """The safetensors directory made once from the GGUF of weights row `name`; remade if its source changed.
-
-    transformers needs half a minute to dequantise a GGUF and a tenth of a second to load the result.
-    """
-    from filelock import FileLock
-
-    source = catalogue.resolve(name)
-    files = sorted(source.glob("*.gguf"))
-    if not files:
-        return source
-    target = catalogue.home() / "converted" / name
-    stamp = {"file": files[0].name, "bytes": files[0].stat().st_size, "sha256": catalogue.WEIGHTS[name].files[0].sha256}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
-        done = target / STAMP
-        if done.is_file() and json.loads(done.read_text()) == stamp:
-            return target
-        _convert(files[0], target, stamp)
-    return target
-
-
-def _convert(gguf: Path, target: Path, stamp: dict[str, Any]) -> None:
-    """Dequantise `gguf` to float32 safetensors in `target`, which appears whole or not at all."""
-    import shutil
-    import tempfile
-
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
-        staged = Path(folder) / "model"
-        staged.mkdir()
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        tokenizer.save_pretrained(staged)
-        del model.config.quantization_config  # transformers refuses to save what it still thinks is quantised
-        model.config.save_pretrained(staged)
-        if model.generation_config is not None:
-            model.generation_config.save_pretrained(staged)
-        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-        if model.config.tie_word_embeddings:
-            tensors.pop("lm_head.weight", None)
-        save_file(tensors, staged / WEIGHTS_FILE, metadata={"format": "pt"})
-        (staged / STAMP).write_text(json.dumps(stamp))
-        if target.exists():
-            shutil.rmtree(target)
-        staged.rename(target)
