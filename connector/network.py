@@ -121,7 +121,7 @@ class ConnectorModel:
         """The connector's layers inside the language model, for connectors that have any.
 
         `slots` [B, T] says where the image tokens are. Layers are there for whoever runs the language model meanwhile,
-        so a generation enters this inside its lock: see `inside`.
+        so a generation enters this inside its lock: see `layers_for`.
         """
         attach = getattr(self.connector, "attached", None)
         if attach is None or features is None:
@@ -153,7 +153,7 @@ class ConnectorModel:
         with torch.inference_mode():
             return self.place(Batch(ids, torch.ones_like(ids), slots, features))[0]  # [T, D_llm]
 
-    def inside(
+    def layers_for(
         self, question: str, features: torch.Tensor | None, *, history: Sequence[tuple[str, str]] = ()
     ) -> contextlib.AbstractContextManager[None]:
         """What `LanguageModel.stream` must run within to answer this question's `prompt`: the attached layers."""
@@ -169,7 +169,7 @@ class ConnectorModel:
         while part := list(itertools.islice(asked, 1 if alone else batch)):
             prompts = [self.prompt(question, [], features=features) for question, features in part]
             if alone:
-                within = self.inside(*part[0])
+                within = self.layers_for(*part[0])
                 said = self.llm.stream(prompts[0], max_new_tokens=max_new_tokens, within=within)
                 yield "".join(token.text for token in said).strip()
             else:

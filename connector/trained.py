@@ -100,7 +100,7 @@ class TrainedModel:
             prompt,
             max_new_tokens=generation.max_new_tokens,
             stop=generation.stop,
-            within=network.inside(question, features, history=turns),
+            within=network.layers_for(question, features, history=turns),
         )
         return Reply(self.language.name, self.language.adapter, len(prompt), tokens, tuple(stages))
 

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tree
 
 from experts.weights.catalogue import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("experts", "connector", "agent", "ui")
 FOLDERS = (*PACKAGES, "tests", "examples", "docs", ".ci")
-PAGES = [ROOT / "README.md", ROOT / "examples/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -138,47 +142,26 @@ def test_python_shown_imports_what_exists(page: Path) -> None:
                     importlib.import_module(alias.name)
 
 
-def tree() -> dict[str, set[str]]:
-    """The README's tree: each folder, and the files and folders that stand in it; a folder's name ends in a slash."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Tree\n", 1)[1]
-    block = FENCE.search(section)
-    assert block, "the section Tree shows no tree"
-    found: dict[str, set[str]] = {}
-    path: list[str] = []
-    for line in block[2].splitlines():
-        first = line.split()[0]
-        path = path[: (len(line) - len(line.lstrip())) // 2]
-        if first.endswith("/"):
-            if path:
-                found["/".join(path)].add(first)
-            path.append(first.rstrip("/"))
-        folder = found.setdefault("/".join(path), set())
-        folder |= set(re.findall(r"(?<![\w/-])[\w-]+\.(?:py|md|onnx|tsv|jpg|wav|safetensors)\b", line))
-    return found
+def test_the_tree_in_the_architecture_is_what_the_modules_say_of_themselves() -> None:
+    assert tree.shown() == tree.tree(), "run: python tests/support/tree.py"
 
 
-def test_everything_in_the_tree_exists() -> None:
-    lacking = [
-        f"{folder}/{name}" for folder, names in tree().items() for name in names if not (ROOT / folder / name).exists()
-    ]
-    assert lacking == []
-    assert [folder for folder in tree() if not (ROOT / folder).is_dir()] == []
+def test_every_module_says_what_it_is_in_its_first_line() -> None:
+    lacking = [line for line in tree.tree().splitlines() if line.rstrip().endswith((".py", "/"))]
+    assert lacking == [] and len(tree.tree().splitlines()) > 150
 
 
-def test_every_module_of_the_packages_is_in_the_tree() -> None:
-    shown = {f"{folder}/{name}" for folder, names in tree().items() for name in names}
-    modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"]
-    there = {path.relative_to(ROOT).as_posix() for path in modules}
-    assert len(there) > 40
-    assert sorted(there - shown) == []
-
-
-def test_every_folder_of_the_repository_is_in_the_tree() -> None:
+def test_every_folder_of_the_repository_is_told_of() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("this copy is no git checkout, so what belongs to the repository is not known")
     tops = {file.split("/")[0] for file in listed.stdout.splitlines() if "/" in file}
-    assert sorted(tops - {folder for folder in tree() if "/" not in folder} - {".ci"}) == []
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [top for top in sorted(tops - {".ci"}) if f"{top}/" not in page] == []
+
+
+def test_readme_is_one_page() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 180
 
 
 def test_changelog_has_an_entry_for_this_version() -> None:

@@ -87,7 +87,7 @@ def _checked(
     counts = {
         verdict: sum(c.verdict == verdict for c in judged) for verdict in ("supported", "contradicted", "unsupported")
     }
-    yield clock.step("check", "check", since=begun, text=told(result), data=counts)
+    yield clock.step("check", "check", since=begun, text=summary(result), data=counts)
     took = time.perf_counter() - clock.begun
     trace = (*answer.trace, *clock.steps)
     return replace(answer, findings=tuple(findings), check=result, trace=trace, seconds=answer.seconds + took)
@@ -147,7 +147,7 @@ def _seen(question: Question, context: Context, known: Known) -> Seen:
     return Seen(sizes, pictures=pictures, whole=bool(pictures) and whole and coco, moving=moving)
 
 
-def told(check: Check) -> str:
+def summary(check: Check) -> str:
     """A check in a sentence or two."""
     if not check.claims:
         return "the answer claims nothing that experts could check"

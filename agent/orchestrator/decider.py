@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,6 @@ def decide(
     from langchain.agents import create_agent
     from langchain.agents.middleware import ModelCallLimitMiddleware, ToolCallLimitMiddleware, ToolRetryMiddleware
     from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError
-    from langchain_core.messages import AIMessage, ToolMessage
 
     inside = replace(bounds, stop=Ended(bounds.stop))
     looks = _Looks(toolbox, inside, looking_until)
@@ -88,23 +87,9 @@ def decide(
         ],
     )
     asked = f"{question}\n\nFound so far: {evidence}" if evidence else question
-    names: dict[str | None, dict[str, Any]] = {}
-    number, since = 0, time.perf_counter()
     try:
         with contextlib.closing(agent.stream({"messages": [("user", asked)]}, stream_mode="updates")) as updates:
-            for update in updates:
-                for message in (m for change in update.values() for m in (change or {}).get("messages", ())):
-                    if isinstance(message, AIMessage):
-                        number += 1
-                        names |= {call["id"]: dict(call) for call in message.tool_calls}
-                        wants = ", ".join(_wanted(call) for call in message.tool_calls)
-                        text = f"not enough yet: {wants}" if wants else "enough"
-                        record.said = "" if wants else str(message.text).strip()
-                        yield clock.step("round", chat_name(chats[0]), since=since, text=text, data={"number": number})
-                    elif isinstance(message, ToolMessage):
-                        call = names.get(message.tool_call_id, {"name": message.name or "tool", "args": {}})
-                        yield _looked(message, call, looks, record, toolbox, clock)
-                since = time.perf_counter()
+            yield from _followed(updates, chat_name(chats[0]), looks, record, clock)
     except ModelCallLimitExceededError as error:
         raise Undecided(
             f"the chat model came to no answer within {most_rounds} rounds; raise the rounds or use another model"
@@ -117,6 +102,29 @@ def decide(
         inside.stop.set()
     if bounds.stop.is_set():
         raise Stopped
+
+
+def _followed(
+    updates: Iterable[Any], name: str, looks: _Looks, record: Record, clock: Clock
+) -> Generator[Step, None, None]:
+    """The Steps of a decision maker's messages: what it wants next in each round, and what came of each look."""
+    from langchain_core.messages import AIMessage, ToolMessage
+
+    names: dict[str | None, dict[str, Any]] = {}
+    number, since = 0, time.perf_counter()
+    for update in updates:
+        for message in (m for change in update.values() for m in (change or {}).get("messages", ())):
+            if isinstance(message, AIMessage):
+                number += 1
+                names |= {call["id"]: dict(call) for call in message.tool_calls}
+                wants = ", ".join(_wanted(call) for call in message.tool_calls)
+                text = f"not enough yet: {wants}" if wants else "enough"
+                record.said = "" if wants else str(message.text).strip()
+                yield clock.step("round", name, since=since, text=text, data={"number": number})
+            elif isinstance(message, ToolMessage):
+                call = names.get(message.tool_call_id, {"name": message.name or "tool", "args": {}})
+                yield _looked(message, call, looks, record, looks.toolbox, clock)
+        since = time.perf_counter()
 
 
 class _Looks:

@@ -29,7 +29,7 @@ MOST = 64  # rows that are looked at
 SHARE = 0.5  # of the time that is left which comparing may take
 WHEN = re.compile(r"\b(when|what time|(which|what) (minute|second|hour)|how (late|long into))\b", re.I)
 _MEDIUM = r"(image|picture|photo|photograph|video|clip|film|recording|sound|audio|file|question|answer|one)s?"
-BACK = re.compile(
+REFERS_BACK = re.compile(
     rf"\b(earlier|previous|former|prior|other|another|last|first|second|third|both|all)\b[\w ]{{0,12}}\b{_MEDIUM}\b"
     rf"|\b{_MEDIUM}\b[\w ]{{0,12}}\b(before|earlier|previously|again)\b"
     r"|\b(earlier|previously|already|again|remember|compared? (to|with))\b"
@@ -94,7 +94,7 @@ def choose(
             told = {id(finding): _timed(finding) if timed else finding for finding in kept}
             dropped = {id(finding) for finding in long} - set(told)
             chosen[medium.name] = [told.get(id(f), f) for f in chosen[medium.name] if id(f) not in dropped]
-    if question.conversation and memory is not None and BACK.search(question.text):
+    if question.conversation and memory is not None and REFERS_BACK.search(question.text):
         try:
             before = earlier(question, memory, bounds)
         except DuetError as error:

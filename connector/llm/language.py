@@ -186,7 +186,8 @@ def load(name: str, device: str = "auto") -> LanguageModel:
     ours = dtype == torch.float32 and converted.is_ours(Path(path))
     try:
         with lean_imports() if ours else contextlib.nullcontext():
-            model = (converted.mapped(Path(path)) if ours else _pretrained(path, dtype)).to(place)
+            read: Any = converted.mapped(Path(path)) if ours else _pretrained(path, dtype)
+            model = read.to(place)
     except OSError as error:
         raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:

@@ -22,7 +22,7 @@ from experts.config import home
 from experts.errors import UnknownNameError, WeightsError
 from experts.weights.fetch import WrongContent
 from experts.weights.sources import File, HubRepo, NpmArchive, RepoFile, Source, Wheel
-from experts.weights.store import ABSENT, examine, tidy, told, write
+from experts.weights.store import ABSENT, examine, fault_line, tidy, write
 
 Progress = Callable[[str, int, int, str], None]  # name, bytes done, bytes in all, what is going on
 
@@ -191,7 +191,7 @@ def resolve(name: str, progress: Progress | None = None) -> Path:
     faults = _examine(name)
     if faults and not _comes_with_duet(name) and offline():
         raise WeightsError(
-            f"weights '{name}': {told(faults)}, and DUET_OFFLINE is set; "
+            f"weights '{name}': {fault_line(faults)}, and DUET_OFFLINE is set; "
             f"run 'duet weights fetch {name}' where there is a network"
         )
     if faults:
@@ -221,7 +221,7 @@ def verify(name: str) -> None:
     faults = _examine(name, trust=False)
     if faults:
         do = "install Duet again" if _comes_with_duet(name) else f"run 'duet weights fetch {name}' to load it anew"
-        raise WeightsError(f"weights '{name}': {told(faults)}; {do}")
+        raise WeightsError(f"weights '{name}': {fault_line(faults)}; {do}")
 
 
 def fetch(names: Iterable[str] = (), progress: Progress | None = None) -> None:
@@ -273,7 +273,7 @@ def _fetch(name: str, progress: Progress) -> None:
                 shutil.rmtree(work / "tmp", ignore_errors=True)
         faults = _examine(name)
         if faults:
-            raise WeightsError(f"cannot fetch weights '{name}': {'; '.join(failed) or told(faults)}")
+            raise WeightsError(f"cannot fetch weights '{name}': {'; '.join(failed) or fault_line(faults)}")
         shutil.rmtree(work, ignore_errors=True)
     progress(name, total, total, "ready")
 

@@ -82,7 +82,7 @@ def examine(files: Sequence[File], folder: Path, stamp: Path | None, *, trust: b
     return faults
 
 
-def told(faults: dict[str, str]) -> str:
+def fault_line(faults: dict[str, str]) -> str:
     """The faults that `examine` found, in one line."""
     return "; ".join(f"{path} {ABSENT}" if fault == ABSENT else fault for path, fault in faults.items())
 

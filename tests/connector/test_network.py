@@ -94,8 +94,8 @@ def test_an_answer_with_a_cache_is_that_of_whole_forward_passes(kind: str, famil
     m = whole(kind, tiny_llm.language_model(family))
     features = m.encoder.encode([picture()])
     prompt = m.prompt("What?", [picture()])
-    said = "".join(t.text for t in m.llm.stream(prompt, max_new_tokens=12, within=m.inside("What?", features)))
-    with m.inside("What?", features):
+    said = "".join(t.text for t in m.llm.stream(prompt, max_new_tokens=12, within=m.layers_for("What?", features)))
+    with m.layers_for("What?", features):
         ids, _ = tiny_llm.greedy(m.llm, prompt, 12)
     assert said == m.llm.tokenizer.decode(ids, skip_special_tokens=True).rstrip("\ufffd")
 
@@ -106,7 +106,7 @@ def test_answers_in_batches_are_those_of_one_question_at_a_time(kind: str) -> No
     asked = [(question, m.encoder.encode([picture(seed)])) for seed, question in enumerate(("What?", "Is it?", "Who?"))]
     alone = []
     for question, features in asked:
-        within, prompt = m.inside(question, features), m.prompt(question, [], features=features)
+        within, prompt = m.layers_for(question, features), m.prompt(question, [], features=features)
         alone.append("".join(t.text for t in m.llm.stream(prompt, max_new_tokens=8, within=within)).strip())
     assert list(m.answers(iter(asked), 8, batch=2)) == alone
     assert len(set(alone)) > 1
@@ -127,7 +127,7 @@ def test_a_question_about_several_pictures_sees_them_all(kind: str) -> None:
         images = [picture(seed) for seed in pair]
         features = m.encoder.encode(images)
         prompt = m.prompt("Which?", images, features=features)
-        said = [t.logprob for t in m.llm.stream(prompt, max_new_tokens=1, within=m.inside("Which?", features))]
+        said = [t.logprob for t in m.llm.stream(prompt, max_new_tokens=1, within=m.layers_for("Which?", features))]
         answers.add(round(said[0], 4))
     assert len(answers) == 3
 
@@ -159,8 +159,8 @@ def test_an_encoder_decoder_answers_about_a_picture(tmp_path: Path, kind: str) -
     m = whole(kind, tiny_llm.language_model("t5", tmp_path))
     features = m.encoder.encode([picture()])
     prompt = m.prompt("What?", [picture()])
-    pieces = list(m.llm.stream(prompt, max_new_tokens=10, within=m.inside("What?", features)))
-    with m.inside("What?", features):
+    pieces = list(m.llm.stream(prompt, max_new_tokens=10, within=m.layers_for("What?", features)))
+    with m.layers_for("What?", features):
         ids, _ = tiny_llm.greedy(m.llm, prompt, 10)
     assert "".join(piece.text for piece in pieces) == m.llm.tokenizer.decode(ids, skip_special_tokens=True)
 

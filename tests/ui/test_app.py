@@ -426,9 +426,9 @@ def test_transcript_becomes_subtitles() -> None:
 
 
 def test_fault_is_told_without_its_text_and_an_error_of_ours_with_it() -> None:
-    inside = faults.told(ValueError("/etc/passwd"))
+    inside = faults.message_for(ValueError("/etc/passwd"))
     assert "/etc" not in inside and "ValueError" in inside
-    assert faults.told(InputError("no medium\nwas given")).startswith("no medium was given (request ")
+    assert faults.message_for(InputError("no medium\nwas given")).startswith("no medium was given (request ")
 
 
 # -- what is kept ---------------------------------------------------------------------------------------------------

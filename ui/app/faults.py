@@ -11,7 +11,7 @@ from experts.errors import DuetError
 from ui.app import words
 
 
-def told(error: BaseException, language: str = "en") -> str:
+def message_for(error: BaseException, language: str = "en") -> str:
     """One line about `error` with a request id, under which the log has the rest."""
     request = secrets.token_hex(4)
     log = logging.getLogger("duet")
@@ -36,4 +36,4 @@ def toast(error: BaseException, language: str = "en") -> Any:
     """The same as an error for `raise`, which the page shows as a toast and `gradio_client` as its exception."""
     import gradio as gr
 
-    return gr.Error(told(error, language), print_exception=False)
+    return gr.Error(message_for(error, language), print_exception=False)

@@ -49,9 +49,8 @@ def train(
     from connector.training.trainer import train as run_stage
     from experts.config import load_settings
 
-    config = stage_config(stage, **parse_settings(settings or []))
+    config, folders = stage_config(stage, **parse_settings(settings or [])), data or []
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    folders = data or []
     model = prepare.open_model(llm or load_settings().llm or EMBEDDED_LLM, connector, folders, start)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
     mixture = prepare.Mixture(per_scene, captions, readings, dialogue)
@@ -67,13 +66,11 @@ def train(
     if run.ended == "signal":
         say_line(f"stopped after step {run.progress.step}; the same command goes on from there")
         raise typer.Exit(130)
-    if stage == "warmup" and looked is not None:
+    if stage == "warmup" and looked:
         prepare.open_slots(model, looked, say_line)
-    card = {
-        "code": prepare.version(),
-        "runs": [*model.card.get("runs", []), prepare.entry(stage, run, folders, mixture, task)],
-    }
     if PartialState().is_main_process:  # of several, launched by accelerate, one writes
+        runs = [*model.card.get("runs", []), prepare.entry(stage, run, folders, mixture, task)]
+        card = {"code": prepare.version(), "runs": runs}
         folder = finish(model, out, config, card, start)
         say_line(f"saved in {folder.parent.name}/{folder.name}")
 

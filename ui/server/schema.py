@@ -37,7 +37,7 @@ FIXED: dict[str, tuple[Any, ...]] = {  # parameters of which only some values ca
     "modalities": (["text"],),
 }
 KNOWN = ("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens")
-BACK = re.compile(
+REFERS_BACK = re.compile(
     r"\b(both|compare|comparison|differ\w*|same|other|previous|earlier|before|first|second|third|last|all|each|every|"
     r"(images|pictures|photos|videos|sounds|recordings|clips))\b",
     re.I,
@@ -226,7 +226,7 @@ def _asked(turns: list[_Turn]) -> tuple[str, tuple[Part, ...], tuple[str, ...]]:
     question = turns[-1].text.strip()
     sent = [part for turn in turns for part in turn.media]
     latest = max((part.turn for part in sent), default=-1)
-    media = sent if BACK.search(question) else [part for part in sent if part.turn == latest]
+    media = sent if REFERS_BACK.search(question) else [part for part in sent if part.turn == latest]
     if len(media) > MOST_MEDIA:
         late = [part for part in media if part.turn == latest]
         media = late if len(late) > MOST_MEDIA else media[-MOST_MEDIA:]  # too many in one turn are refused later

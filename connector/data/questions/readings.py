@@ -14,7 +14,7 @@ import numpy as np
 
 from connector.data.pictures.scenes import SIDE_PX, WORDS, Scene, Thing
 from connector.data.questions.about_scenes import Asker, with_article
-from connector.data.questions.recordings import CITIES, DISHES, ITEMS, PEOPLE, heard, told
+from connector.data.questions.recordings import CITIES, DISHES, ITEMS, PEOPLE, heard, statements
 from connector.data.records import Record
 from experts.base import Finding
 from experts.evidence import asked_thing, compose_evidence
@@ -54,7 +54,7 @@ def readings(n: int, seed: int) -> list[Record]:
         if draw < 0.12:
             rows += heard(rng)
         elif draw < 0.22:
-            rows += told(rng)
+            rows += statements(rng)
         elif draw < 0.3:
             rows += _tagged(rng)
         elif draw < 0.42:

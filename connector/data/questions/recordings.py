@@ -333,7 +333,7 @@ def heard(rng: np.random.Generator) -> list[Record]:
     return rows
 
 
-def told(rng: np.random.Generator) -> list[Record]:
+def statements(rng: np.random.Generator) -> list[Record]:
     """A recording of one to three sentences whose words say little: what is asked for can only be copied."""
     drawn = rng.choice(len(STORIES), int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1])), replace=False)
     parts = [_story(rng, *STORIES[int(index)]) for index in drawn]

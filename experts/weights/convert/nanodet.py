@@ -104,7 +104,7 @@ def convert(graph: dict[str, Any], blob: bytes) -> bytes:
     bgr = b.op("Gather", "images", b.constant([2, 1, 0], np.int64), axis=1)
     scaled = b.op("Mul", bgr, b.constant([[[[255 / s]] for s in STD]], np.float32))
     image = b.op("Sub", scaled, b.constant([[[[m / s]] for m, s in zip(MEAN, STD, strict=True)]], np.float32))
-    made = _replay(b, graph["modelTopology"]["node"], constants, image)
+    made = _Replay(b, constants, image).run(graph["modelTopology"]["node"])
     boxes = [_decode(b, made[name], stride) for name, stride in zip(SIDES, STRIDES, strict=True)]
     scores = b.op("Concat", *(made[name] for name in SCORES), axis=1)  # [1, 3549, 80]
     joined = b.op("Concat", b.op("Concat", *boxes, axis=1), scores, axis=2)  # [1, 3549, 84]
@@ -131,93 +131,114 @@ def convert(graph: dict[str, Any], blob: bytes) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def _replay(b: Builder, nodes: list[dict[str, Any]], constants: dict[str, np.ndarray], image: str) -> dict[str, str]:
-    """Emit the graph's operations in order; returns the ONNX name of each result. Only constant shapes are known."""
-    made: dict[str, Any] = {}
-    known = dict(constants)
+class _Replay:
+    """Emits the graph's operations in order; `made` is the ONNX name of each result. Only constant shapes are known."""
 
-    def value(name: str) -> np.ndarray:
-        return known[name]
+    def __init__(self, b: Builder, constants: dict[str, np.ndarray], image: str) -> None:
+        self.b, self.known, self.image = b, dict(constants), image
+        self.made: dict[str, Any] = {}
 
-    def tensor(name: str) -> str:
-        if name not in made:
-            made[name] = b.weight(known[name])
-        return made[name]
-
-    pending = [node for node in nodes if node["op"] != "Const"]
-    while pending:
-        waiting = []
-        for node in pending:
-            sources = [name for name in node.get("input", []) if not name.startswith("^")]
-            if not all(name in made or name in known for name in sources):
-                waiting.append(node)
-                continue
-            name, kind, attr = node["name"], node["op"], node.get("attr", {})
-            if kind == "Placeholder":
-                made[name] = image
-            elif kind == "SparseToDense":  # of nothing into zeros: part of a target shape
-                dense = np.zeros(value(sources[1]), np.int64)
-                dense[value(sources[0]).reshape(-1).astype(int)] = value(sources[2])
-                known[name] = dense
-            elif kind in ("Add", "AddV2"):
-                if all(source in known for source in sources) and all(known[s].dtype != np.float16 for s in sources):
-                    known[name] = value(sources[0]) + value(sources[1])
+    def run(self, nodes: list[dict[str, Any]]) -> dict[str, str]:
+        """All nodes, each after those that it reads."""
+        pending = [node for node in nodes if node["op"] != "Const"]
+        while pending:
+            waiting = []
+            for node in pending:
+                sources = [name for name in node.get("input", []) if not name.startswith("^")]
+                if all(name in self.made or name in self.known for name in sources):
+                    self._emit(node["name"], node["op"], sources, node.get("attr", {}))
                 else:
-                    made[name] = b.op("Add", tensor(sources[0]), tensor(sources[1]))
-            elif kind in ("Pad", "PadV2"):
-                pads = b.constant(value(sources[1]).T.reshape(-1), np.int64)
-                fill = [b.constant(value(sources[2]), np.float32)] if kind == "PadV2" else []
-                made[name] = b.op("Pad", tensor(sources[0]), pads, *fill)
-            elif kind == "Transpose":
-                made[name] = b.op("Transpose", tensor(sources[0]), perm=value(sources[1]).tolist())
-            elif kind == "Conv2D":
-                strides = [int(i) for i in attr["strides"]["list"]["i"]]
-                first = b.op("Transpose", tensor(sources[0]), perm=[0, 3, 1, 2])
-                kernel = b.weight(np.ascontiguousarray(value(sources[1]).transpose(3, 2, 0, 1)))
-                same = base64.b64decode(attr["padding"]["s"]) == b"SAME"
-                convolved = b.op(
-                    "Conv", first, kernel, strides=strides[1:3], auto_pad="SAME_UPPER" if same else "VALID"
-                )
-                made[name] = b.op("Transpose", convolved, perm=[0, 2, 3, 1])
-            elif kind == "MaxPool":
-                sizes = {key: [int(i) for i in attr[key]["list"]["i"]][1:3] for key in ("ksize", "strides")}
-                first = b.op("Transpose", tensor(sources[0]), perm=[0, 3, 1, 2])
-                pooled = b.op("MaxPool", first, kernel_shape=sizes["ksize"], strides=sizes["strides"])
-                made[name] = b.op("Transpose", pooled, perm=[0, 2, 3, 1])
-            elif kind == "LeakyRelu":
-                made[name] = b.op("LeakyRelu", tensor(sources[0]), alpha=float(attr["alpha"]["f"]))
-            elif kind == "ConcatV2":
-                made[name] = b.op("Concat", *(tensor(s) for s in sources[:-1]), axis=int(value(sources[-1])))
-            elif kind == "ResizeBilinear":
-                height, width = (int(v) for v in value(sources[1]))
-                first = b.op("Transpose", tensor(sources[0]), perm=[0, 3, 1, 2])
-                channels = b.op("Slice", b.op("Shape", first), b.constant([0], np.int64), b.constant([2], np.int64))
-                target = b.op("Concat", channels, b.constant([height, width], np.int64), axis=0)
-                resized = b.op(
-                    "Resize", first, "", "", target, mode="linear", coordinate_transformation_mode="half_pixel"
-                )
-                made[name] = b.op("Transpose", resized, perm=[0, 2, 3, 1])
-            elif kind == "SplitV":
-                parts = b.op(
-                    "Split",
-                    tensor(sources[0]),
-                    b.constant(value(sources[1]), np.int64),
-                    outputs=2,
-                    axis=int(value(sources[2])),
-                )
-                made[name], made[f"{name}:1"] = parts
-            elif kind == "Reshape":
-                made[name] = b.op("Reshape", tensor(sources[0]), b.constant(value(sources[1]), np.int64))
-            elif kind == "Sigmoid":
-                made[name] = b.op("Sigmoid", tensor(sources[0]))
-            elif kind == "Identity":
-                made[name] = tensor(sources[0])
-            else:
-                raise SystemExit(f"operation {kind} is not one this script knows")
-        if len(waiting) == len(pending):
-            raise SystemExit(f"the graph cannot be ordered at {pending[0]['name']}")
-        pending = waiting
-    return made
+                    waiting.append(node)
+            if len(waiting) == len(pending):
+                raise SystemExit(f"the graph cannot be ordered at {pending[0]['name']}")
+            pending = waiting
+        return self.made
+
+    def value(self, name: str) -> np.ndarray:
+        """A constant's value."""
+        return self.known[name]
+
+    def tensor(self, name: str) -> str:
+        """The ONNX name of a result or a constant."""
+        if name not in self.made:
+            self.made[name] = self.b.weight(self.known[name])
+        return self.made[name]
+
+    def _emit(self, name: str, kind: str, sources: list[str], attr: dict[str, Any]) -> None:
+        emit = getattr(self, f"_{kind.removesuffix('V2').lower()}", None)
+        if emit is None:
+            raise SystemExit(f"operation {kind} is not one this script knows")
+        made = emit(name, sources, attr)
+        if made is not None:
+            self.made[name] = made
+
+    def _placeholder(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        return self.image
+
+    def _identity(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        return self.tensor(sources[0])
+
+    def _sigmoid(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        return self.b.op("Sigmoid", self.tensor(sources[0]))
+
+    def _leakyrelu(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        return self.b.op("LeakyRelu", self.tensor(sources[0]), alpha=float(attr["alpha"]["f"]))
+
+    def _transpose(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        return self.b.op("Transpose", self.tensor(sources[0]), perm=self.value(sources[1]).tolist())
+
+    def _reshape(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        return self.b.op("Reshape", self.tensor(sources[0]), self.b.constant(self.value(sources[1]), np.int64))
+
+    def _concat(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        return self.b.op("Concat", *(self.tensor(s) for s in sources[:-1]), axis=int(self.value(sources[-1])))
+
+    def _sparsetodense(self, name: str, sources: list[str], attr: dict[str, Any]) -> None:
+        """Of nothing into zeros: part of a target shape."""
+        dense = np.zeros(self.value(sources[1]), np.int64)
+        dense[self.value(sources[0]).reshape(-1).astype(int)] = self.value(sources[2])
+        self.known[name] = dense
+
+    def _add(self, name: str, sources: list[str], attr: dict[str, Any]) -> str | None:
+        if all(source in self.known and self.known[source].dtype != np.float16 for source in sources):
+            self.known[name] = self.value(sources[0]) + self.value(sources[1])
+            return None
+        return self.b.op("Add", self.tensor(sources[0]), self.tensor(sources[1]))
+
+    def _pad(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        pads = self.b.constant(self.value(sources[1]).T.reshape(-1), np.int64)
+        fill = [self.b.constant(self.value(sources[2]), np.float32)] if len(sources) > 2 else []
+        return self.b.op("Pad", self.tensor(sources[0]), pads, *fill)
+
+    def _conv2d(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        strides = [int(i) for i in attr["strides"]["list"]["i"]]
+        kernel = self.b.weight(np.ascontiguousarray(self.value(sources[1]).transpose(3, 2, 0, 1)))
+        padding = "SAME_UPPER" if base64.b64decode(attr["padding"]["s"]) == b"SAME" else "VALID"
+        first = self.b.op("Transpose", self.tensor(sources[0]), perm=[0, 3, 1, 2])
+        convolved = self.b.op("Conv", first, kernel, strides=strides[1:3], auto_pad=padding)
+        return self.b.op("Transpose", convolved, perm=[0, 2, 3, 1])
+
+    def _maxpool(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        sizes = {key: [int(i) for i in attr[key]["list"]["i"]][1:3] for key in ("ksize", "strides")}
+        first = self.b.op("Transpose", self.tensor(sources[0]), perm=[0, 3, 1, 2])
+        pooled = self.b.op("MaxPool", first, kernel_shape=sizes["ksize"], strides=sizes["strides"])
+        return self.b.op("Transpose", pooled, perm=[0, 2, 3, 1])
+
+    def _resizebilinear(self, name: str, sources: list[str], attr: dict[str, Any]) -> str:
+        height, width = (int(v) for v in self.value(sources[1]))
+        b = self.b
+        first = b.op("Transpose", self.tensor(sources[0]), perm=[0, 3, 1, 2])
+        channels = b.op("Slice", b.op("Shape", first), b.constant([0], np.int64), b.constant([2], np.int64))
+        target = b.op("Concat", channels, b.constant([height, width], np.int64), axis=0)
+        half = "half_pixel"
+        resized = b.op("Resize", first, "", "", target, mode="linear", coordinate_transformation_mode=half)
+        return b.op("Transpose", resized, perm=[0, 2, 3, 1])
+
+    def _splitv(self, name: str, sources: list[str], attr: dict[str, Any]) -> None:
+        sizes = self.b.constant(self.value(sources[1]), np.int64)
+        axis = int(self.value(sources[2]))
+        parts = self.b.op("Split", self.tensor(sources[0]), sizes, outputs=2, axis=axis)
+        self.made[name], self.made[f"{name}:1"] = parts
 
 
 def _decode(b: Builder, sides: str, stride: int) -> str:

@@ -63,6 +63,71 @@ def openai_checkpoint(directory: Path) -> Path:
     return target
 
 
+class _Moving:
+    """Moves CTranslate2's variables (`left`) to openai-whisper's names (`state`), fused projections split."""
+
+    def __init__(self, name: str, left: dict[str, torch.Tensor]) -> None:
+        self.name, self.left = name, left
+        self.state: dict[str, torch.Tensor] = {}
+        self.n_layers: dict[str, int] = {}
+        self.heads: dict[str, int] = {}
+
+    def all(self) -> None:
+        """Encoder and decoder.
+
+        Raises:
+            WeightsError: a variable is missing, or there is one that Whisper does not have.
+        """
+        try:
+            for conv in ("conv1", "conv2"):
+                self.linear(f"encoder/{conv}", f"encoder.{conv}")
+            self.n_layers = {part: self.layers(part) for part in ("encoder", "decoder")}
+            self.norm("encoder/layer_norm", "encoder.ln_post")
+            self.norm("decoder/layer_norm", "decoder.ln")
+            self.state["decoder.token_embedding.weight"] = self.left.pop("decoder/embeddings/weight")
+            for part in self.n_layers:
+                self.state[f"{part}.positional_embedding"] = self.left.pop(f"{part}/position_encodings/encodings")
+            self.heads = {part: int(self.left.pop(f"{part}/num_heads")) for part in self.n_layers}
+        except KeyError as error:
+            raise WeightsError(f"'{self.name}' lacks the variable {error}; expected a whole Whisper model") from None
+
+    def linear(self, theirs: str, *ours: str, no_bias: str = "") -> None:
+        """Weight and bias of one linear layer, split evenly over `ours`; the bias of `no_bias` must be zero."""
+        for kind in ("weight", "bias"):
+            for name, part in zip(ours, self.left.pop(f"{theirs}/{kind}").chunk(len(ours)), strict=True):
+                if kind == "bias" and name == no_bias:
+                    if part.any():
+                        raise WeightsError(f"'{self.name}' has a bias on its keys, which Whisper does not have")
+                else:
+                    self.state[f"{name}.{kind}"] = part.clone()
+
+    def norm(self, theirs: str, ours: str) -> None:
+        """A layer norm."""
+        self.state[f"{ours}.weight"] = self.left.pop(f"{theirs}/gamma")
+        self.state[f"{ours}.bias"] = self.left.pop(f"{theirs}/beta")
+
+    def layers(self, part: str) -> int:
+        """All layers of the encoder or decoder; how many there are."""
+        count = 0
+        while f"{part}/layer_{count}/ffn/linear_0/weight" in self.left:
+            theirs, ours = f"{part}/layer_{count}", f"{part}.blocks.{count}"
+            self.norm(f"{theirs}/self_attention/layer_norm", f"{ours}.attn_ln")
+            query, key, value, out = (f"{ours}.attn.{name}" for name in ("query", "key", "value", "out"))
+            self.linear(f"{theirs}/self_attention/linear_0", query, key, value, no_bias=key)
+            self.linear(f"{theirs}/self_attention/linear_1", out)
+            if part == "decoder":
+                self.norm(f"{theirs}/attention/layer_norm", f"{ours}.cross_attn_ln")
+                query, key, value, out = (f"{ours}.cross_attn.{name}" for name in ("query", "key", "value", "out"))
+                self.linear(f"{theirs}/attention/linear_0", query)
+                self.linear(f"{theirs}/attention/linear_1", key, value, no_bias=key)
+                self.linear(f"{theirs}/attention/linear_2", out)
+            self.norm(f"{theirs}/ffn/layer_norm", f"{ours}.mlp_ln")
+            self.linear(f"{theirs}/ffn/linear_0", f"{ours}.mlp.0")
+            self.linear(f"{theirs}/ffn/linear_1", f"{ours}.mlp.2")
+            count += 1
+        return count
+
+
 def convert(path: Path) -> dict[str, Any]:
     """`{"dims": {...}, "model_state_dict": {...}}` of the CTranslate2 Whisper model in the file `path`.
 
@@ -84,54 +149,9 @@ def convert(path: Path) -> dict[str, Any]:
             f"'{path.name}' is quantised ({kind}); openai-whisper needs float16 or float32 weights: take the engine "
             "'faster-whisper', or the model before quantisation"
         )
-    state: dict[str, torch.Tensor] = {}
-
-    def move(theirs: str, *ours: str, no_bias: str = "") -> None:
-        """Weight and bias of one linear layer, split evenly over `ours`; the bias of `no_bias` must be zero."""
-        for kind in ("weight", "bias"):
-            for name, part in zip(ours, left.pop(f"{theirs}/{kind}").chunk(len(ours)), strict=True):
-                if kind == "bias" and name == no_bias:
-                    if part.any():
-                        raise WeightsError(f"'{path.name}' has a bias on its keys, which Whisper does not have")
-                else:
-                    state[f"{name}.{kind}"] = part.clone()
-
-    def norm(theirs: str, ours: str) -> None:
-        state[f"{ours}.weight"] = left.pop(f"{theirs}/gamma")
-        state[f"{ours}.bias"] = left.pop(f"{theirs}/beta")
-
-    def layers(part: str) -> int:
-        count = 0
-        while f"{part}/layer_{count}/ffn/linear_0/weight" in left:
-            theirs, ours = f"{part}/layer_{count}", f"{part}.blocks.{count}"
-            norm(f"{theirs}/self_attention/layer_norm", f"{ours}.attn_ln")
-            query, key, value, out = (f"{ours}.attn.{name}" for name in ("query", "key", "value", "out"))
-            move(f"{theirs}/self_attention/linear_0", query, key, value, no_bias=key)
-            move(f"{theirs}/self_attention/linear_1", out)
-            if part == "decoder":
-                norm(f"{theirs}/attention/layer_norm", f"{ours}.cross_attn_ln")
-                query, key, value, out = (f"{ours}.cross_attn.{name}" for name in ("query", "key", "value", "out"))
-                move(f"{theirs}/attention/linear_0", query)
-                move(f"{theirs}/attention/linear_1", key, value, no_bias=key)
-                move(f"{theirs}/attention/linear_2", out)
-            norm(f"{theirs}/ffn/layer_norm", f"{ours}.mlp_ln")
-            move(f"{theirs}/ffn/linear_0", f"{ours}.mlp.0")
-            move(f"{theirs}/ffn/linear_1", f"{ours}.mlp.2")
-            count += 1
-        return count
-
-    try:
-        for conv in ("conv1", "conv2"):
-            move(f"encoder/{conv}", f"encoder.{conv}")
-        n_layers = {part: layers(part) for part in ("encoder", "decoder")}
-        norm("encoder/layer_norm", "encoder.ln_post")
-        norm("decoder/layer_norm", "decoder.ln")
-        state["decoder.token_embedding.weight"] = left.pop("decoder/embeddings/weight")
-        for part in n_layers:
-            state[f"{part}.positional_embedding"] = left.pop(f"{part}/position_encodings/encodings")
-        heads = {part: int(left.pop(f"{part}/num_heads")) for part in n_layers}
-    except KeyError as error:
-        raise WeightsError(f"'{path.name}' lacks the variable {error}; expected a whole Whisper model") from None
+    moving = _Moving(path.name, left)
+    moving.all()
+    state, n_layers, heads = moving.state, moving.n_layers, moving.heads
     strangers = sorted(name for name, value in left.items() if value.ndim)  # scalars are CTranslate2's own switches
     if strangers:
         raise WeightsError(

@@ -21,7 +21,7 @@ from ui.app.components.evidence import Panel
 from ui.app.components.steps import Timeline
 from ui.app.components.turns import examples, messages, present, turn_at, who, written
 from ui.app.conversations import Conversations, Turn
-from ui.app.faults import reason, told
+from ui.app.faults import message_for, reason
 
 if TYPE_CHECKING:
     from agent.agent import Agent
@@ -122,26 +122,36 @@ class Chat:
                     info=words.word("route_info"),
                     elem_id="route",
                 )
-                with gr.Accordion(words.word("camera"), open=False), gr.Row():
-                    photo = gr.Image(
-                        sources=["webcam"],
-                        type="filepath",
-                        label=words.word("photo"),
-                        format="png",
-                        height=260,
-                        elem_id="camera-photo",
-                    )
-                    film = gr.Video(
-                        sources=["webcam"],
-                        label=words.word("film"),
-                        height=260,
-                        include_audio=True,  # else gradio strips it with a program that need not be there
-                        webcam_options=gr.WebcamOptions(mirror=False),
-                        elem_id="camera-film",
-                    )
+                photo, film = self._camera()
             with gr.Column(scale=2, min_width=320):
                 self.panel = Panel(links=True)
 
+        self._wire(new, delete, photo, film)
+
+    @staticmethod
+    def _camera() -> tuple[gr.Image, gr.Video]:
+        """What takes a photo or a film."""
+        with gr.Accordion(words.word("camera"), open=False), gr.Row():
+            photo = gr.Image(
+                sources=["webcam"],
+                type="filepath",
+                label=words.word("photo"),
+                format="png",
+                height=260,
+                elem_id="camera-photo",
+            )
+            film = gr.Video(
+                sources=["webcam"],
+                label=words.word("film"),
+                height=260,
+                include_audio=True,  # else gradio strips it with a program that need not be there
+                webcam_options=gr.WebcamOptions(mirror=False),
+                elem_id="camera-film",
+            )
+        return photo, film
+
+    def _wire(self, new: gr.Button, delete: gr.Button, photo: gr.Image, film: gr.Video) -> None:
+        """What each component calls."""
         shown = [self.chatbot, self.box, self.picker, self.browser, *self.panel.outputs]
         answering: dict[str, Any] = {
             **ANSWERS,
@@ -211,7 +221,7 @@ class Chat:
             question = self.agent.question(text, media=opened)
             media = self.store.keep(question.media, [file for file, _ in files])
         except (DuetError, OSError) as error:
-            gr.Warning(told(error, language))
+            gr.Warning(message_for(error, language))
             yield {self.chatbot: messages(turns), self.box: idle}
             return
         turn = Turn(len(turns) + 1, question.text, route, media)
@@ -244,7 +254,7 @@ class Chat:
                         yield {self.chatbot: messages([*turns, turn])}
                         shown = time.monotonic()
             except Exception as error:  # whatever fails is told in the chat, and the session goes on
-                timeline.error = told(error, language)
+                timeline.error = message_for(error, language)
             finally:  # also where the page was left in the middle
                 turn.messages, turn.findings = timeline.messages(), timeline.findings()
                 with contextlib.suppress(sqlite3.Error, OSError):  # said above, where it could not be kept
@@ -293,7 +303,7 @@ class Chat:
             self.store.delete(browser["conversation"], browser["owner"])
             self.agent.forget(browser["conversation"])
         except (sqlite3.Error, OSError, DuetError) as error:
-            gr.Warning(told(error, words.language(request)))
+            gr.Warning(message_for(error, words.language(request)))
         return self._shown([], browser | {"conversation": ""}, words.language(request))
 
     def undo(self, brought: Any, data: gr.UndoData, request: gr.Request) -> Updates:
@@ -339,7 +349,7 @@ class Chat:
         try:
             return self.store.turns(browser["conversation"], browser["owner"])
         except (sqlite3.Error, OSError, ValueError) as error:
-            gr.Warning(told(error))
+            gr.Warning(message_for(error))
             return []
 
     def _choices(self, browser: dict[str, str]) -> Any:

@@ -17,7 +17,7 @@ from ui.app.components.side_by_side import together
 from ui.app.components.steps import Timeline, says
 from ui.app.components.turns import present
 from ui.app.conversations import Conversations
-from ui.app.faults import told
+from ui.app.faults import message_for
 from ui.app.pages.chat import ANSWERS, FILES, LIGHT, PACE_S, Running, Updates
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Compare:
             question = self.agent.question(asked["text"], media=opened)
             media = self.store.keep(question.media, asked["files"])
         except (DuetError, OSError) as error:
-            gr.Warning(told(error, language))
+            gr.Warning(message_for(error, language))
             yield {self.box: gr.MultimodalTextbox(value=asked)}
             return
         lines = {route: Timeline(language, turn=0) for route in ROUTES}
@@ -100,7 +100,7 @@ class Compare:
             for route, step in together(self.agent, question, list(ROUTES), stop):
                 line = lines[route]
                 if isinstance(step, Exception):
-                    line.error = told(step, language)
+                    line.error = message_for(step, language)
                 else:
                     line.add(step)
                     if step.kind == "token" and time.monotonic() - shown[route] < PACE_S:
