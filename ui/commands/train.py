@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,38 +39,45 @@ def train(
     import os
 
     import torch
-    from accelerate import PartialState
 
     from connector.encoders.features import FeatureCache
     from connector.opening import EMBEDDED_LLM
     from connector.training import prepare
     from connector.training.stages import parse_settings, stage_config
-    from connector.training.trainer import finish, say_line
+    from connector.training.trainer import say_line as say
     from connector.training.trainer import train as run_stage
     from experts.config import load_settings
 
     config, folders = stage_config(stage, **parse_settings(settings or [])), data or []
     torch.set_num_threads(threads or os.cpu_count() or 1)
+    if device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
     model = prepare.open_model(llm or load_settings().llm or EMBEDDED_LLM, connector, folders, start)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
     mixture = prepare.Mixture(per_scene, captions, readings, dialogue)
-    task = prepare.open_task(
-        model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=say_line
-    )
+    task = prepare.open_task(model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=say)
     looked = None
     if held_out is not None:
-        looked = prepare.open_task(
-            model, config, [held_out], cache, mixture=prepare.Mixture(per_scene), limit=600, say=say_line
-        )
-    run = run_stage(model, task, config, out, start=start, held_out=looked, say=say_line)
+        held = prepare.Mixture(per_scene)
+        looked = prepare.open_task(model, config, [held_out], cache, mixture=held, limit=600, say=say)
+    run = run_stage(model, task, config, out, start=start, held_out=looked, say=say)
     if run.ended == "signal":
-        say_line(f"stopped after step {run.progress.step}; the same command goes on from there")
+        say(f"stopped after step {run.progress.step}; the same command goes on from there")
         raise typer.Exit(130)
     if stage == "warmup" and looked:
-        prepare.open_slots(model, looked, say_line)
-    if PartialState().is_main_process:  # of several, launched by accelerate, one writes
-        runs = [*model.card.get("runs", []), prepare.entry(stage, run, folders, mixture, task)]
-        card = {"code": prepare.version(), "runs": runs}
+        prepare.open_slots(model, looked, say)
+    _save(model, out, config, prepare.entry(stage, run, folders, mixture, task), start)
+
+
+def _save(model: Any, out: Path, config: Any, entry: dict[str, Any], start: Path | None) -> None:
+    """The trained model with its card; of several processes, launched by accelerate, one writes."""
+    from accelerate import PartialState
+
+    from connector.training import prepare
+    from connector.training.trainer import finish, say_line
+
+    if PartialState().is_main_process:
+        card = {"code": prepare.version(), "runs": [*model.card.get("runs", []), entry]}
         folder = finish(model, out, config, card, start)
         say_line(f"saved in {folder.parent.name}/{folder.name}")
 
