@@ -25,6 +25,7 @@ import numpy as np
 from experts.config import Limits
 from experts.errors import MediaError
 from experts.media.decode import RATE_HZ, Decoded, decode
+from experts.media.resample import resampled
 
 Source = str | os.PathLike | bytes | np.ndarray  # a path, a data: URL, encoded bytes, an array
 ACCEPTED = {
@@ -512,10 +513,7 @@ def _samples_of_array(array: np.ndarray, shown: str, rate_hz: int | None, limits
     if samples.ndim == 2:
         samples = samples.mean(axis=1)  # [S, C] -> [S]
     if rate_hz != RATE_HZ:
-        from scipy.signal import resample_poly
-
-        shared = np.gcd(int(rate_hz), RATE_HZ)
-        samples = resample_poly(samples, RATE_HZ // shared, int(rate_hz) // shared)  # [S']
+        samples = resampled(samples, int(rate_hz), RATE_HZ)  # [S']
     return np.clip(samples, -1.0, 1.0).astype(np.float32)
 
 
