@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from agent.agent import Agent
 from agent.orchestrator.chat_models import Speech
 from agent.orchestrator.route import Orchestrator
-from connector.llm.language import Token
+from connector.llm.streaming import Token
 from experts.base import Finding
 from experts.config import Settings
 from experts.media import Image, Media

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.records.memory import Item, Memory
+from agent.records.memory import Memory
+from agent.records.memory_rows import Item
 from agent.records.vectors import Index
 from experts.embed import MiniLM
 

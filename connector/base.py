@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from connector.llm.language import Token
+    from connector.llm.streaming import Token
     from experts.media import Media
 
 IMAGE, AUDIO, VIDEO = "image", "audio", "video"

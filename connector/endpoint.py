@@ -20,7 +20,7 @@ from typing import Any
 from connector.base import AUDIO, IMAGE, VIDEO, Answered, Asked, Generation, ModelInfo, Reply, Turn
 from connector.endpoint_parts import content_of, probe_of
 from connector.llm import templates
-from connector.llm.language import Token
+from connector.llm.streaming import Token
 from experts.errors import ConfigError, DuetError, InputError, ModelError, needs
 from experts.media import Media
 

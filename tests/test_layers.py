@@ -129,8 +129,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 def test_the_agent_loads_no_model_library_before_its_first_question() -> None:
     heavy = loaded_by(
-        "import agent, agent.agent, agent.toolbox.tools, agent.toolbox.scripted, ui.terminal\n"
-        "agent.agent.Agent()"
+        "import agent, agent.agent, agent.toolbox.tools, agent.toolbox.scripted, ui.terminal\nagent.agent.Agent()"
     )
     assert heavy <= {"numpy"}  # arrays are the form of media
 

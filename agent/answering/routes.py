@@ -11,6 +11,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,58 +57,71 @@ def choose_experts(question: Question, kinds: Mapping[str, Iterable[str]]) -> li
     return plan
 
 
-def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
-    """Media -> experts -> findings -> evidence text -> the language model."""
-    clock = Clock("experts", bounds)
-    yield from taken_in(question, clock)
-    workers = Workers()
-    own = context.settings.captioner != "composed"  # a composed caption says again what the other experts say
-    plan = choose_experts(
-        question, {name: kinds for name, kinds in context.kinds().items() if own or name != "caption"}
-    )
+@dataclass
+class Seen:
+    """What the experts found by medium, which of them failed on it, and why."""
+
+    findings: dict[str, list[Finding]]
+    failed: dict[str, list[str]]
+    reasons: list[str] = field(default_factory=list)
+
+
+def gather(
+    question: Question, plan: Sequence[tuple[str, Media]], seen: Seen, context: Context, clock: Clock
+) -> Iterator[Step]:
+    """Experts at work beside each other; what they find and how they fail goes into `seen`. Ends early when stopped."""
+    bounds, workers = clock.bounds, Workers()
     asked = [
         (name, medium, workers.look(partial(context.expert, name), medium, context.cache)) for name, medium in plan
     ]
     until = bounds.begun + LOOKING_SHARE * bounds.longest_s
-    findings: dict[str, list[Finding]] = {medium.name: [] for medium in question.media}
-    failed: dict[str, list[str]] = {medium.name: [] for medium in question.media}
-    reasons: list[str] = []
     for medium in question.media:
-        if not any(seen is medium for _, seen, _ in asked):
+        if not any(other is medium for _, other, _ in asked):
             yield clock.step("note", "experts", text=f"no expert takes {medium.kind}", data={"media": medium.name})
     for name, medium, future in asked:
         about = {"media": medium.name, "sha256": medium.sha256[:16]}
+        faults: list[tuple[str, str, dict[str, Any]]] = []
         if not wait(future, until, bounds.stop):
             if bounds.stop.is_set():
-                yield from stopped(clock, "", [f for found in findings.values() for f in found])
                 return
             faults = [(name, f"it took longer than {LOOKING_SHARE * bounds.longest_s:.0f} s", {"since": bounds.begun})]
         else:
             look = future.result()
             kept, names, why = failures(look.findings)
             times = {"since": look.begun, "seconds": look.seconds}
-            faults = (
-                [(name, look.error, times)] if look.error else [(n, w, times) for n, w in zip(names, why, strict=True)]
-            )
-            findings[medium.name] += kept
+            faults = [(who, reason, times) for who, reason in zip(names, why, strict=True)]
+            faults = [(name, look.error, times)] if look.error else faults
+            seen.findings[medium.name] += kept
             if not look.error:
-                weights = context.expert(name).weights
-                data = {"weights": weights, **about, **({"cached": True} if look.cached else {})}
+                data = {"weights": context.expert(name).weights, **about, **({"cached": True} if look.cached else {})}
                 yield clock.step("expert", name, **times, findings=kept, data=data)
         for who, reason, when in faults:
-            failed[medium.name].append(who)
-            reasons.append(f"{who} failed ({reason})")
+            seen.failed[medium.name].append(who)
+            seen.reasons.append(f"{who} failed ({reason})")
             yield clock.step("error", who, **when, text=reason, data=about)
-    found = [finding for medium in question.media for finding in findings[medium.name]]
-    if reasons and not found:
-        text = f"I cannot answer: nothing was found, and {'; '.join(reasons)}"[:600].rstrip(".") + "."
+
+
+def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
+    """Media -> experts -> findings -> evidence text -> the language model."""
+    clock = Clock("experts", bounds)
+    yield from taken_in(question, clock)
+    own = context.settings.captioner != "composed"  # a composed caption says again what the other experts say
+    there = {name: kinds for name, kinds in context.kinds().items() if own or name != "caption"}
+    seen = Seen({medium.name: [] for medium in question.media}, {medium.name: [] for medium in question.media})
+    yield from gather(question, choose_experts(question, there), seen, context, clock)
+    found = [finding for medium in question.media for finding in seen.findings[medium.name]]
+    if bounds.stop.is_set():
+        yield from stopped(clock, "", found)
+        return
+    if seen.reasons and not found:
+        text = f"I cannot answer: nothing was found, and {'; '.join(seen.reasons)}"[:600].rstrip(".") + "."
         yield clock.finish(text, error=text)
         return
     begun = time.perf_counter()
-    read = choose(question, findings, context.memory, bounds)
+    read = choose(question, seen.findings, context.memory, bounds)
     for text, data in read.notes:
         yield clock.step("note", "memory", since=begun, text=text, data=data)
-    evidence = "\n".join([evidence_text(question, read.findings, failed, captions=own), *read.lines])
+    evidence = "\n".join([evidence_text(question, read.findings, seen.failed, captions=own), *read.lines])
     named = cited_by(found, question.text)
     cited = (*named, *(finding for finding in read.cited if finding not in named))
     yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector import base as models
 from connector.base import Answered, Generation, Reply, Turn
-from connector.llm.language import Token
+from connector.llm.streaming import Token
 from experts.errors import DuetError
 
 if TYPE_CHECKING:

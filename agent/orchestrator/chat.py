@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 
 from connector.base import Generation
 from connector.llm import templates
-from connector.llm.language import Token
+from connector.llm.streaming import Token
 from experts.errors import InputError
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent.clock import Bounds
 from connector.base import Reply
 from connector.endpoint import LEAST_WAIT_S, EndpointModel, failure, key, piped, plain
-from connector.llm.language import Token
+from connector.llm.streaming import Token
 from experts.errors import DuetError, InputError, ModelError, needs
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.records.memory import Item
+from agent.records.memory_rows import Item
 from experts.errors import InputError
 
 if TYPE_CHECKING:

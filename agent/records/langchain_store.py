@@ -9,7 +9,8 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
-from agent.records.memory import Item, Memory, Remembered
+from agent.records.memory import Memory
+from agent.records.memory_rows import Item, Remembered
 from experts.embed import Embedder
 
 

@@ -17,12 +17,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.records import database
 from agent.records import vectors as indexes
+from agent.records.memory_rows import COLUMNS, OVERHEAD_BYTES, SCHEMA, Item, Remembered, as_remembered, within_scopes
 from experts.errors import DuetError, InputError
 
 if TYPE_CHECKING:
@@ -31,49 +31,9 @@ if TYPE_CHECKING:
     from experts.config import Settings
     from experts.embed import Embedder
 
-SCHEMA = """
-PRAGMA synchronous = FULL;
-PRAGMA secure_delete = ON;
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-INSERT OR IGNORE INTO about VALUES ('born', hex(randomblob(16))), ('deletions', '0');
-CREATE TABLE IF NOT EXISTS scopes (scope TEXT, part TEXT, digest TEXT, used REAL, PRIMARY KEY (scope, part));
-CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL, part TEXT NOT NULL,
-    key TEXT NOT NULL, turn INTEGER NOT NULL, text TEXT NOT NULL, data TEXT NOT NULL, bytes INTEGER NOT NULL,
-    UNIQUE (scope, part, key));
-CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL, model TEXT NOT NULL,
-    vector BLOB NOT NULL, UNIQUE (row, model));
-"""
-COLUMNS = "rows.id, rows.scope, rows.part, rows.key, rows.turn, rows.text, rows.data"
 BATCH = 64  # texts between two looks at the clock; their vectors are kept together
 SAVE_FROM, SAVE_SHARE = 2000, 0.1  # the index is written when it is this large and this much of it is new
-OVERHEAD_BYTES = 300  # of a row, beside its text, data and vector
 USED_AGAIN_S = 60.0  # the time of use is written at most this often, so that reading stays reading
-
-
-@dataclass(frozen=True)
-class Item:
-    """Something to remember: `text` is what it is found by, `data` (JSON) comes back with it.
-
-    An item with a `key` replaces the one of the same key in its scope and part.
-    """
-
-    text: str
-    data: dict[str, Any] = field(default_factory=dict)
-    key: str = ""
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """A row, and how like the question it is: the cosine, 0.0 where nothing was asked."""
-
-    id: int
-    scope: str
-    part: str
-    key: str
-    turn: int
-    text: str
-    data: dict[str, Any]
-    likeness: float = 0.0
 
 
 class Memory:
@@ -210,7 +170,7 @@ class Memory:
             index = self._synced()
             among = None
             if scopes is not None or part is not None or keys is not None:
-                where, values = _within(scopes, part, keys)
+                where, values = within_scopes(scopes, part, keys)
                 with self._reading() as db:
                     rows = db.execute(
                         f"SELECT vectors.id FROM rows JOIN vectors ON row = rows.id WHERE model = ? AND {where}",
@@ -224,12 +184,12 @@ class Memory:
                 "WHERE vectors.id IN (SELECT value FROM json_each(?))",
                 (json.dumps(list(hits)),),
             )
-            found = [_remembered(row, hits[number]) for number, *row in rows]
+            found = [as_remembered(row, hits[number]) for number, *row in rows]
         return sorted(found, key=lambda row: (-row.likeness, row.id))
 
     def waiting(self, scopes: Collection[str] | None) -> int:
         """How many rows of these scopes have no vector yet."""
-        where, values = _within(scopes)
+        where, values = within_scopes(scopes)
         with self._reading() as db:
             query = f"SELECT COUNT(*) FROM rows WHERE {where} AND {_BARE}"
             return int(db.execute(query, (*values, self.embedder.name, 2 * self.embedder.width)).fetchone()[0])
@@ -238,10 +198,10 @@ class Memory:
         """All rows of a scope, in the order in which they came."""
         if not self._file.is_file():
             return []
-        where, values = _within([scope], part)
+        where, values = within_scopes([scope], part)
         with self._reading() as db:
             found = db.execute(f"SELECT {COLUMNS} FROM rows WHERE {where} ORDER BY id", values).fetchall()
-        return [_remembered(row) for row in found]
+        return [as_remembered(row) for row in found]
 
     def scopes(self) -> list[dict[str, Any]]:
         """What is kept: scope, part, rows, bytes, used (seconds since 1970); the latest used first."""
@@ -288,7 +248,7 @@ class Memory:
     def _embed(self, scopes: Collection[str] | None, until: float | None, stop: threading.Event | None) -> None:
         import numpy as np
 
-        where, values = _within(scopes)
+        where, values = within_scopes(scopes)
         name = self.embedder.name
         while not (stop is not None and stop.is_set()) and (until is None or time.perf_counter() < until):
             with self._reading() as db:
@@ -427,21 +387,3 @@ def open_memory(settings: Settings) -> Memory:
 @functools.lru_cache(maxsize=64)
 def _open(file: Path, most_mb: int) -> Memory:
     return Memory(file, most_mb=most_mb)
-
-
-def _within(
-    scopes: Collection[str] | None, part: str | None = None, keys: Collection[str] | None = None
-) -> tuple[str, list[Any]]:
-    """An SQL condition on `rows`, and its values."""
-    where: list[str] = ["1"]
-    values: list[Any] = []
-    for column, names in (("scope", scopes), ("part", None if part is None else [part]), ("key", keys)):
-        if names is not None:
-            where.append(f"rows.{column} IN (SELECT value FROM json_each(?))")
-            values.append(json.dumps(list(names)))
-    return " AND ".join(where), values
-
-
-def _remembered(row: Sequence[Any], likeness: float = 0.0) -> Remembered:
-    number, scope, part, key, turn, text, data = row
-    return Remembered(number, scope, part, key, turn, text, json.loads(data), likeness)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.records.memory import Item, Remembered
+from agent.records.memory_rows import Item, Remembered
 from experts.base import Finding
 from experts.errors import DuetError, InputError
 from experts.evidence import LEFT_OUT, MAX_CHARS, asked_thing, compose_evidence, quoted

@@ -110,10 +110,3 @@ class Rules:
                 if letter in node:
                     todo.append((text + letter, node[letter], state.step(letter)))
         return found
-
-
-def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end an answer."""
-    end = model.generation_config.eos_token_id
-    end = tokenizer.eos_token_id if end is None else end
-    return frozenset(end if isinstance(end, list | tuple) else [] if end is None else [int(end)])

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
-import queue
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from connector.llm import converted
 from connector.llm.lean import lean_imports
+from connector.llm.streaming import Text, Token, Watch, end_tokens
+from connector.llm.streaming import stream as stream_answer
 from experts.errors import ModelError, WeightsError
 from experts.weights import catalogue
 
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NO_REPEAT = 6  # no run of so many tokens is said twice
-
-
-@dataclass(frozen=True)
-class Token:
-    """A piece of answer text as it appears, with the log-probability the model gave it."""
-
-    text: str
-    logprob: float
 
 
 class LogitsRule(Protocol):
@@ -86,54 +77,15 @@ class LanguageModel:
             ModelError: the model failed; the message carries its reason.
         """
         import torch
-        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, StoppingCriteriaList
 
-        stop = stop or threading.Event()
-        closed = threading.Event()  # not `stop`: that may belong to several answers
-        pieces: queue.Queue[Token | BaseException | None] = queue.Queue()
-        scorer = _Scorer()
-        streamer = _Streamer(self.tokenizer, pieces, scorer, skip_first=not self.model.config.is_encoder_decoder)
+        halting = stop or threading.Event()
 
-        def halted(*_: Any, **__: Any) -> bool:
-            return stop.is_set() or closed.is_set()
+        def generate(watch: Watch, halted: Callable[[], bool]) -> None:
+            inputs = embeddings[None]  # [1, T, D]
+            with torch.inference_mode(), within or contextlib.nullcontext():
+                self._generate(inputs, inputs.new_ones(inputs.shape[:2]), max_new_tokens, watch, rules, halted)
 
-        def work() -> None:
-            while not self._lock.acquire(timeout=0.05):
-                if halted():  # while another answer has the model
-                    pieces.put(None)
-                    return
-            try:
-                with torch.inference_mode(), within or contextlib.nullcontext():
-                    inputs = embeddings[None].to(self.device, self.model.dtype)  # [1, T, D]
-                    self.model.generate(
-                        inputs_embeds=inputs,
-                        attention_mask=inputs.new_ones(inputs.shape[:2], dtype=torch.long),
-                        max_new_tokens=max_new_tokens,
-                        do_sample=False,
-                        synced_gpus=False,  # one process: else torch's parallel parts are imported to find that out
-                        pad_token_id=self.tokenizer.pad_token_id,
-                        logits_processor=LogitsProcessorList(
-                            [rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), scorer]
-                        ),
-                        stopping_criteria=StoppingCriteriaList([halted]),
-                        streamer=streamer,
-                    )
-                pieces.put(None)
-            except Exception as error:  # the engine's boundary: handed to the reader below
-                pieces.put(error)
-            finally:
-                self._lock.release()
-
-        thread = threading.Thread(target=work, name="duet-llm", daemon=True)
-        thread.start()
-        try:
-            while (piece := pieces.get()) is not None:
-                if isinstance(piece, BaseException):
-                    raise ModelError(f"the language model '{self.name}' failed: {_one_line(piece)}") from piece
-                yield piece
-        finally:
-            closed.set()
-            thread.join()
+        return stream_answer(self._lock, Text(self.tokenizer, self.ends), generate, halting, self._failed)
 
     def answer(self, embeddings: torch.Tensor, *, max_new_tokens: int) -> str:
         """The whole answer of `stream`, stripped."""
@@ -148,7 +100,6 @@ class LanguageModel:
             ModelError: the model failed.
         """
         import torch
-        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
         if not prompts:
             return []
@@ -158,97 +109,47 @@ class LanguageModel:
         for row, prompt in enumerate(prompts):  # a decoder goes on at the right end, so it is padded at the left
             place = slice(0, len(prompt)) if seq2seq else slice(longest - len(prompt), longest)
             inputs[row, place], mask[row, place] = prompt, 1
-        scorer = _BatchScorer()
+        watch = Watch()
         try:
-            with self._lock, torch.inference_mode():
-                ids = self.model.generate(
-                    inputs_embeds=inputs.to(self.device, self.model.dtype),
-                    attention_mask=mask.to(self.device),
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    synced_gpus=False,
-                    pad_token_id=self.tokenizer.pad_token_id,
-                    logits_processor=LogitsProcessorList([NoRepeatNGramLogitsProcessor(NO_REPEAT), scorer]),
-                )
+            with self._lock:
+                self._generate(inputs, mask, max_new_tokens, watch)
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"the language model '{self.name}' failed: {_one_line(error)}") from error
-        ids = ids[:, 1:] if seq2seq else ids  # [B, steps]; encoder-decoders begin with a start token
-        logprobs = torch.stack(scorer.steps, dim=1)  # [B, steps]
-        return [self._said(row, scores) for row, scores in zip(ids.tolist(), logprobs.tolist(), strict=True)]
+            raise self._failed(error) from error
+        told = [Text(self.tokenizer, self.ends).whole(ids, logprobs) for ids, logprobs in watch.rows()]
+        return [(text, confidence or 0.0) for text, confidence in told]
 
-    def _said(self, ids: list[int], logprobs: list[float]) -> tuple[str, float]:
-        """Text and confidence of one row of a batch, up to its first end token, in the pieces that `stream` gives."""
-        end = self.model.generation_config.eos_token_id
-        ends = set(end if isinstance(end, list) else [end])
-        pieces: queue.Queue = queue.Queue()
-        streamer = _Streamer(self.tokenizer, pieces, _Scorer(), skip_first=True)
-        for token, logprob in zip(ids, logprobs, strict=True):
-            streamer.take(token, logprob)
-            if token in ends:
-                break
-        streamer.end()
-        said = list(pieces.queue)
-        text = "".join(piece.text for piece in said).strip()
-        return text, math.exp(sum(piece.logprob for piece in said) / len(said)) if said else 0.0
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens at which `generate` ends an answer."""
+        return end_tokens(self.model)
 
-
-class _Scorer:
-    """A logits processor that changes nothing and keeps each step's log-probabilities of the likeliest token."""
-
-    def __init__(self) -> None:
-        self.last: torch.Tensor | None = None
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def _generate(
+        self,
+        inputs: torch.Tensor,
+        mask: torch.Tensor,
+        max_new_tokens: int,
+        watch: Watch,
+        rules: LogitsRule | None = None,
+        halted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Greedy decoding after inputs [B, T, D_llm] with mask [B, T]; no six tokens in a row are said twice."""
         import torch
+        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, StoppingCriteriaList
 
-        self.last = torch.log_softmax(scores[0].float(), dim=-1)
-        return scores
+        with torch.inference_mode():
+            self.model.generate(
+                inputs_embeds=inputs.to(self.device, self.model.dtype),
+                attention_mask=mask.to(self.device, torch.long),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                synced_gpus=False,  # one process: else torch's parallel parts are imported to find that out
+                pad_token_id=self.tokenizer.pad_token_id,
+                logits_processor=LogitsProcessorList([rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), watch]),
+                stopping_criteria=StoppingCriteriaList([lambda *_, **__: halted()]),
+            )
 
-
-class _BatchScorer:
-    """A logits processor that changes nothing and keeps, step by step, each row's log-probability of its best token."""
-
-    def __init__(self) -> None:
-        self.steps: list[torch.Tensor] = []  # of [B]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        self.steps.append(torch.log_softmax(scores.float(), dim=-1).amax(dim=-1))
-        return scores
-
-
-class _Streamer:
-    """Turns the ids that `generate` puts here into text that never changes after it was shown."""
-
-    def __init__(self, tokenizer: Any, pieces: queue.Queue, scorer: _Scorer, *, skip_first: bool) -> None:
-        self.tokenizer, self.pieces, self.scorer = tokenizer, pieces, scorer
-        self.ids: list[int] = []
-        self.shown = 0
-        self.logprob = 0.0
-        self.prompt_due = not skip_first  # encoder-decoders first put the decoder's start token
-
-    def put(self, value: torch.Tensor) -> None:
-        if self.prompt_due or self.scorer.last is None:
-            self.prompt_due = False
-            return
-        token = int(value.flatten()[-1])
-        self.take(token, float(self.scorer.last[token]))
-
-    def take(self, token: int, logprob: float) -> None:
-        """The next token of the answer."""
-        self.logprob += logprob
-        self.ids.append(token)
-        text = self.tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        if text.endswith("\ufffd"):  # the middle of a character
-            return
-        self.pieces.put(Token(text[self.shown :], self.logprob))
-        self.shown, self.logprob = len(text), 0.0
-
-    def end(self) -> None:
-        """Called by `generate` at its end: what is left is half a character, which is not shown but counts."""
-        if self.logprob:
-            self.pieces.put(Token("", self.logprob))
+    def _failed(self, error: BaseException) -> ModelError:
+        return ModelError(f"the language model '{self.name}' failed: {_one_line(error)}")
 
 
 def _one_line(error: BaseException) -> str:

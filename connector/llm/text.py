@@ -60,7 +60,8 @@ class LocalText:
             return self.llm.embed(torch.tensor(ids))  # [T, D_llm]
 
     def _reply(self, ids: list[int], generation: Generation, rules: Any = None) -> Reply:
-        from connector.llm.constrained import Rules, end_tokens
+        from connector.llm.constrained import Rules
+        from connector.llm.streaming import end_tokens
 
         kept = (
             None if rules is None else Rules(self.llm.tokenizer, end_tokens(self.llm.model, self.llm.tokenizer), rules)

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from connector.base import Answered, Asked, Generation, ModelInfo, Reply, Turn
-from connector.llm.constrained import Rules, end_tokens
-from connector.llm.language import Token
+from connector.llm.constrained import Rules
+from connector.llm.streaming import Text, Token, Watch, end_tokens, stream
 from connector.llm.templates import fence
-from connector.pretrained.decoding import Text, Watch, failed, run, stream, whole
+from connector.pretrained.decoding import failed, run
 from connector.pretrained.families import NONE, Family
 from connector.pretrained.prompts import Prompts
 from experts.errors import ModelError
@@ -81,7 +81,10 @@ class PretrainedModel:
         def generate(watch: Watch, halted: Callable[[], bool]) -> None:
             run(model, inputs, generation.max_new_tokens, [*processors, watch], halted)
 
-        return stream(self.info.name, self.lock, Text(self.tokenizer, self.ends), generate, generation)
+        def told(error: BaseException) -> ModelError:
+            return failed(self.info.name, error)
+
+        return stream(self.lock, Text(self.tokenizer, self.ends), generate, generation.stop, told)
 
     def together(self, model: Any, inputs: dict[str, Any], max_new_tokens: int) -> list[Answered]:
         """The answers to all rows of inputs.
@@ -89,20 +92,18 @@ class PretrainedModel:
         Raises:
             ModelError: the model failed.
         """
-        import torch
-
         watch = Watch()
         try:
             with self.lock:
                 run(model, self._moved(inputs), max_new_tokens, [watch], lambda: False)
         except (RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
             raise failed(self.info.name, error) from error
-        ids = torch.stack(watch.ids, dim=1).tolist()  # [B, steps]
-        logprobs = torch.stack(watch.logprobs, dim=1).tolist()
-        return [
-            whole(Text(self.tokenizer, self.ends), row, scores, max_new_tokens)
-            for row, scores in zip(ids, logprobs, strict=True)
-        ]
+        answers = []
+        for ids, logprobs in watch.rows():
+            text = Text(self.tokenizer, self.ends)
+            said, confidence = text.whole(ids, logprobs)
+            answers.append(Answered(said, confidence, cut=not text.ended and len(ids) >= max_new_tokens))
+        return answers
 
     def _made(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Inputs; a processor that stumbles over a medium is a failure of the model, told in a line."""

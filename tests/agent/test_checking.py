@@ -18,8 +18,8 @@ from agent.checking.links import find, links_of
 from experts.base import Finding
 from experts.errors import ExpertError
 from experts.evidence.categories import kinds_of, singular
-from ui.app.components.steps import Timeline
 from ui import terminal
+from ui.app.components.steps import Timeline
 
 SIZE = (90, 90)
 BOXES = {"left": (0, 30, 20, 50), "right": (70, 30, 90, 50), "top left": (0, 0, 20, 20), "center": (40, 40, 50, 50)}

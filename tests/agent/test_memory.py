@@ -23,7 +23,8 @@ from tiny_words import Words
 from agent.records import recall
 from agent.records import vectors as indexes
 from agent.records.demonstrations import demonstrations
-from agent.records.memory import Item, Memory
+from agent.records.memory import Memory
+from agent.records.memory_rows import Item
 from agent.records.vectors import Index
 from experts.base import Finding
 from experts.errors import DuetError, InputError, WeightsError

@@ -27,9 +27,10 @@ from connector.data.questions import planning_phrases
 from connector.data.questions.planning import cases, plans
 from connector.data.records import read_records
 from connector.llm import templates
-from connector.llm.constrained import Rules, end_tokens, spelled, vocabulary
+from connector.llm.constrained import Rules, spelled, vocabulary
 from connector.llm.language import LanguageModel
 from connector.llm.plan_language import INSTRUCTION, Line, plan_lines, plan_prompt, plan_text
+from connector.llm.streaming import end_tokens
 from connector.llm.text import LocalText
 from experts.config import Settings
 from experts.errors import InputError, ModelError

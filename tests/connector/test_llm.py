@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ import tiny_llm
 import torch
 
 from connector.llm import language
-from connector.llm.language import NO_REPEAT, LanguageModel, _Scorer, _Streamer
+from connector.llm.language import NO_REPEAT, LanguageModel
+from connector.llm.streaming import Text, Token
 from experts.errors import ModelError, WeightsError
 
 torch.set_num_threads(1)
@@ -57,13 +57,13 @@ def test_no_six_tokens_in_a_row_are_said_twice(any_llm: LanguageModel, monkeypat
             logits[..., [10, 11, 12]] += torch.tensor([3.0, 2.0, 1.0])
             return logits
 
-    head, ids, put = any_llm.model.get_output_embeddings(), [], _Streamer.put
+    head, ids, take = any_llm.model.get_output_embeddings(), [], Text.take
 
-    def spy(self: _Streamer, value: torch.Tensor) -> None:
-        put(self, value)
-        ids[:] = self.ids
+    def spy(self: Text, token: int, logprob: float) -> Token | None:
+        ids.append(token)
+        return take(self, token, logprob)
 
-    monkeypatch.setattr(_Streamer, "put", spy)
+    monkeypatch.setattr(Text, "take", spy)
     any_llm.model.set_output_embeddings(Loop(head))
     try:
         list(any_llm.stream(prompt(), max_new_tokens=60))
@@ -79,15 +79,10 @@ def test_no_six_tokens_in_a_row_are_said_twice(any_llm: LanguageModel, monkeypat
 
 
 def stream_of(ids: list[int]) -> list[str]:
-    """The pieces that a streamer shows of these ids."""
-    pieces: queue.Queue = queue.Queue()
-    scorer = _Scorer()
-    streamer = _Streamer(tiny.tokenizer(), pieces, scorer, skip_first=True)
-    for index in ids:
-        scorer.last = torch.full((300,), -1.0)
-        streamer.put(torch.tensor([index]))
-    streamer.end()
-    said = list(pieces.queue)
+    """The pieces that are shown of these ids."""
+    text = Text(tiny.tokenizer(), frozenset())
+    taken = [text.take(index, -1.0) for index in ids]
+    said = [piece for piece in (*taken, text.rest()) if piece is not None]
     assert sum(piece.logprob for piece in said) == -len(ids), "every token's log-probability is counted once"
     return [piece.text for piece in said]
 

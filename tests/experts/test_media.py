@@ -837,7 +837,7 @@ def test_decoder_cannot_take_more_memory_than_its_bound(monkeypatch: pytest.Monk
     pytest.importorskip("resource")
     if sys.platform == "darwin":
         pytest.skip("macOS has no bound on address space")
-    code = "import sys; sys.path.append(sys.argv[1]); from experts.media import decode as d; "
+    code = "import sys; sys.path.append(sys.argv[1]); from experts.media import decoder as d; "
     code += "d._decode = lambda *a: bytes(4 << 30); d.serve()"
     monkeypatch.setattr(
         decoder, "command", lambda: [sys.executable, "-c", code, str(Path(decoder.__file__).parents[2])]

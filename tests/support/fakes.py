@@ -16,7 +16,8 @@ import tiny
 import torch
 
 from agent.agent import Agent
-from connector.llm.language import LanguageModel, Token
+from connector.llm.language import LanguageModel
+from connector.llm.streaming import Token
 from connector.network import ConnectorModel
 from experts.base import Finding
 from experts.config import Settings

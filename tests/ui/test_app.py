@@ -31,9 +31,10 @@ from experts.base import Finding
 from experts.errors import InputError
 from ui.app import faults, words
 from ui.app.components import evidence, side_by_side, steps
+from ui.app.components.turns import messages, turn_at
 from ui.app.conversations import Conversations, Kept, Turn
 from ui.app.pages import training
-from ui.app.pages.chat import Chat, Running, messages, turn_at
+from ui.app.pages.chat import Chat, Running
 
 # gradio and its client leave sockets and event loops open
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning")]

@@ -22,7 +22,8 @@ from experts.errors import InputError, ModelError
 from experts.media import Image, open_media
 from ui.votes import battles, leaks
 from ui.votes.battles import Arena, Contestant, Event, listeners
-from ui.votes.store import Battle, Side, StoreError, VoteStore
+from ui.votes.records import Battle, Side, StoreError
+from ui.votes.store import VoteStore
 
 TELLING = (
     "experts",

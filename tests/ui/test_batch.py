@@ -21,7 +21,8 @@ from connector.data.records import Record
 from experts.errors import InputError, UnknownNameError
 from ui.votes import comparison
 from ui.votes.comparison import battles, compare, folder_for, routes_of, summary, table, write
-from ui.votes.store import VoteStore, comparisons
+from ui.votes.records import comparisons
+from ui.votes.store import VoteStore
 
 SAYS = "There are two dogs."
 

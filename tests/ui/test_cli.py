@@ -21,8 +21,8 @@ from rich.console import Console
 import experts
 from experts.base import Finding
 from experts.errors import ExpertError
-from ui.cli import COMMANDS, main
 from ui import terminal
+from ui.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 

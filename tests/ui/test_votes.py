@@ -23,7 +23,8 @@ import pytest
 from connector.data.records import RecordReader
 from experts.errors import InputError
 from ui.votes.exchange import FORMATS, export, from_line, import_, to_line
-from ui.votes.store import Battle, Side, StoreError, VoteStore, comparisons
+from ui.votes.records import Battle, Side, StoreError, comparisons
+from ui.votes.store import VoteStore
 
 ROOT = Path(__file__).parents[2]
 

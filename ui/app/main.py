@@ -57,8 +57,9 @@ def create(agent: Agent, runs: Sequence[Path] = ()) -> gr.Blocks:
     _quiet()
     import gradio as gr
 
+    from ui.app.components.turns import FOLDER
     from ui.app.conversations import Conversations
-    from ui.app.pages.chat import FOLDER, Running
+    from ui.app.pages.chat import Running
     from ui.app.pages.tools import endpoints
 
     store, running = Conversations(), Running()

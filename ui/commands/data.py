@@ -104,9 +104,11 @@ def rehearsal(
     from connector.data.questions.rehearsal import rehearsal as rehearsed
     from connector.data.records import write_records
     from connector.llm import language as llms
+    from connector.opening import EMBEDDED_LLM
     from experts.config import load_settings
 
-    print(f"{write_records(out, rehearsed(llms.load(llm or load_settings().llm), n, seed))} records in {out.name}")
+    model = llms.load(llm or load_settings().llm or EMBEDDED_LLM)
+    print(f"{write_records(out, rehearsed(model, n, seed))} records in {out.name}")
 
 
 @app.command("orders")
@@ -154,6 +156,7 @@ def show_mask(
     from connector.data.records import RecordReader
     from connector.llm import language as llms
     from connector.llm import templates
+    from connector.opening import EMBEDDED_LLM
     from connector.training.stages import STAGES
     from experts.config import load_settings
     from experts.errors import InputError, UnknownNameError
@@ -162,7 +165,7 @@ def show_mask(
         raise UnknownNameError("stage with a mask", stage, [s for s, row in STAGES.items() if row.objective != "words"])
     if not file.is_file():
         raise InputError(f"there is no file '{file.name}'; expected a JSONL of records (duet data scenes writes some)")
-    tokenizer = llms.load_tokenizer(llm or load_settings().llm)
+    tokenizer = llms.load_tokenizer(llm or load_settings().llm or EMBEDDED_LLM)
     for record in itertools.islice(RecordReader(file), n):
         print(templates.show_mask(tokenizer, templates.encode(tokenizer, record, stage, image_tokens)))
         print()

@@ -46,6 +46,7 @@ def train(
     from accelerate import PartialState
 
     from connector.encoders.features import FeatureCache
+    from connector.opening import EMBEDDED_LLM
     from connector.training import prepare
     from connector.training.stages import parse_settings, stage_config
     from connector.training.trainer import finish, say_line
@@ -55,7 +56,7 @@ def train(
     config = stage_config(stage, **parse_settings(settings or []))
     torch.set_num_threads(threads or os.cpu_count() or 1)
     folders = data or []
-    model = prepare.open_model(llm or load_settings().llm, connector, folders, start)
+    model = prepare.open_model(llm or load_settings().llm or EMBEDDED_LLM, connector, folders, start)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
     mixture = prepare.Mixture(per_scene, captions, readings, dialogue)
     task = prepare.open_task(

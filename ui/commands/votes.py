@@ -70,7 +70,8 @@ def stats(
     """Who serves better: win rates, ratings, and what may have tilted them."""
     from agent.evaluation.ranking import standings
     from experts.errors import UnknownNameError
-    from ui.votes.store import comparisons, shared
+    from ui.votes.records import comparisons
+    from ui.votes.store import shared
 
     for value, what, known in ((judge, "judge", ("people", "key")), (by, "grouping", ("route", "variant"))):
         if value not in known:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -26,11 +25,9 @@ from agent.answer import Answer, Step
 from ui.server import mcp, speech
 from ui.server.errors import ApiError, as_api_error, refuse
 from ui.server.gate import FullError, Gate, Visit
+from ui.server.requests import MIB, Guarded, check_key, limited, only, read_body, until_gone, watch
 from ui.server.schema import MODELS, ChatRequest, parse_chat, unknown_model
 
-MIB = 1 << 20
-READ_S = 120.0  # longest time that a body may take to arrive
-DRAIN = 8  # a body that is too long is read, and thrown away, up to so many times the limit: a client hears why
 KEEP_AWAKE = b": working\n\n"
 
 Handler = Callable[[Request, Visit], Awaitable[Response]]
@@ -127,17 +124,17 @@ class Server:
         items = self.gate.items(visit, lambda: self._steps(asked, visit))
         if asked.stream:
             events = answer.events(items)
-            first = await _until_gone(anext(events, b""), request, visit)  # refusals come before the status is sent
+            first = await until_gone(anext(events, b""), request, visit)  # refusals come before the status is sent
             return EventStream(first, events, visit)
         async with contextlib.aclosing(items):
-            await _until_gone(answer.take(items), request, visit)
+            await until_gone(answer.take(items), request, visit)
         return JSONResponse(answer.whole())
 
     async def transcribe(self, request: Request, visit: Visit) -> Response:
         """/v1/audio/transcriptions."""
         asked = await speech.parse(request, self.most_body, limited)
         async with contextlib.aclosing(self.gate.items(visit, lambda: speech.listen(asked, self.agent))) as items:
-            heard = await _until_gone(_only(items), request, visit)
+            heard = await until_gone(only(items), request, visit)
         return speech.response(asked, heard)
 
     def _steps(self, asked: ChatRequest, visit: Visit) -> Iterator[Step]:
@@ -275,7 +272,7 @@ class EventStream(Response):
         self.first, self.events, self.visit = first, events, visit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watcher = asyncio.create_task(_watch(receive, self.visit))
+        watcher = asyncio.create_task(watch(receive, self.visit))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": self.first, "more_body": True})
@@ -289,88 +286,6 @@ class EventStream(Response):
             watcher.cancel()
             self.visit.give_up()
             self.visit.leave()
-
-
-class Guarded:
-    """An ASGI endpoint behind the server's key."""
-
-    def __init__(self, app: Any, key: str) -> None:
-        self.app, self.key = app, key
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        check_key(Request(scope), self.key)
-        await self.app(scope, receive, send)
-
-
-def check_key(request: Request, key: str) -> None:
-    """Raises ApiError (401) where a key is set and the request does not carry it."""
-    given = request.headers.get("authorization", "")
-    if key and not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
-        raise ApiError(
-            401,
-            "the key is missing or wrong; accepted: Authorization: Bearer KEY, with the key that the server was given",
-            kind="authentication_error",
-            code="invalid_api_key",
-        )
-
-
-async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request. Raises ApiError: 413 where it is longer than `most` bytes, 408 where it does not come."""
-    return b"".join([chunk async for chunk in limited(request, most)])
-
-
-async def limited(request: Request, most: int) -> AsyncIterator[bytes]:
-    """The chunks of a body, up to `most` bytes in all; what is more is thrown away, then refused."""
-    total = 0
-    declared = request.headers.get("content-length", "")
-    over = declared.isdigit() and int(declared) > most
-    stream, until = request.stream(), time.monotonic() + READ_S
-    while True:
-        try:
-            chunk = await asyncio.wait_for(anext(stream), max(until - time.monotonic(), 0.001))
-        except StopAsyncIteration:
-            break
-        except TimeoutError:
-            raise ApiError(408, f"the body did not arrive within {READ_S:.0f} s; send it again") from None
-        total += len(chunk)
-        over = over or total > most
-        if total > most * DRAIN:
-            break
-        if not over:
-            yield chunk
-    if over:
-        raise ApiError(
-            413,
-            f"the request is over {most / MIB:,.0f} MB; accepted: up to that, media in base64 included; send smaller "
-            "media, or start the server with a larger --max-body",
-            code="request_too_large",
-        )
-
-
-async def _until_gone(work: Any, request: Request, visit: Visit) -> Any:
-    """The result of awaiting `work`, which ends early where the client hangs up."""
-    watcher = asyncio.create_task(_watch(request.receive, visit))
-    try:
-        return await work
-    finally:
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
-
-
-async def _watch(receive: Receive, visit: Visit) -> None:
-    """Give the visit up when the client hangs up."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    visit.give_up()
-
-
-async def _only(items: AsyncIterator[Any]) -> Any:
-    """The one item that is no heartbeat; None where there is none."""
-    last = None
-    async for item in items:
-        last = item if item is not None else last
-    return last
 
 
 def _event(value: dict[str, Any]) -> bytes:

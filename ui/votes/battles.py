@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from experts.errors import DuetError, InputError
 from ui.votes import leaks
-from ui.votes.store import Battle, Side, Vote, VoteStore
+from ui.votes.records import Battle, Side, Vote
+from ui.votes.store import VoteStore
 
 if TYPE_CHECKING:
     from agent.agent import Agent

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from experts.config import home
 from experts.errors import InputError, UnknownNameError
 from ui.votes import leaks
-from ui.votes.store import Battle, Side, VoteStore
+from ui.votes.records import Battle, Side
+from ui.votes.store import VoteStore
 
 if TYPE_CHECKING:
     from agent.agent import Agent

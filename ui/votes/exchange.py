@@ -15,7 +15,8 @@ from typing import Any, TextIO
 
 from connector.data.records import KINDS, Record, parse_record, write_records
 from experts.errors import InputError
-from ui.votes.store import CHOICES, REASONS, SIDES, Battle, Side, Vote, VoteStore
+from ui.votes.records import CHOICES, SIDES, Battle, Side, Vote
+from ui.votes.store import REASONS, VoteStore
 
 FORMATS = {"jsonl": "battles.jsonl", "csv": "battles.csv", "pairs": "preferences.jsonl"}
 MEDIA = "media"  # folder of an export that holds the files

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import sqlite3
@@ -11,22 +9,30 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experts.config import home
-from experts.errors import DuetError, InputError
+from experts.errors import InputError
+from ui.votes.records import (
+    CHOICES,
+    SIDES,
+    Battle,
+    Side,
+    StoreError,
+    Vote,
+    as_json,
+    battle_of,
+    vote_from,
+)
 
 if TYPE_CHECKING:
-    from agent.evaluation.ranking import Comparison
     from experts.media import Media
 
-CHOICES = ("a", "b", "tie", "bad")
 REASONS = ("missed", "misread", "misheard", "invented", "slow")
 VERSION = 1
 BUSY_S = 30.0  # how long another process may hold the file
-SIDES = ("a", "b")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS battles (
@@ -58,67 +64,6 @@ CREATE TRIGGER IF NOT EXISTS votes_stay BEFORE DELETE ON votes
 CREATE TRIGGER IF NOT EXISTS battles_stand BEFORE UPDATE ON battles
     BEGIN SELECT RAISE(ABORT, 'a battle stands'); END;
 """
-
-
-class StoreError(DuetError):
-    """The database of votes cannot be read or written; what was to be stored is not."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One answer of a battle: as it was said (`text`), and as it was `shown`, without the `leaks` that were counted.
-
-    `whole` is whether the answer had come to its end. `correct` is None where no right answer is known.
-    """
-
-    route: str
-    text: str
-    shown: str
-    whole: bool
-    seconds: float
-    leaks: int = 0
-    error: str = ""
-    correct: bool | None = None
-
-
-@dataclass(frozen=True)
-class Battle:
-    """Two routes' answers to one question; `a` stood on the left. `media` are dicts of kind, name, sha256 and file.
-
-    `variant` names the models that answered, `models` says which they were.
-    """
-
-    id: str
-    question: str
-    kind: str
-    a: Side
-    b: Side
-    media: tuple[dict[str, str], ...] = ()
-    models: dict[str, Any] = field(default_factory=dict)
-    source: str = "arena"
-    expected: str = ""
-    asked_at: float = field(default_factory=time.time)
-
-    @property
-    def variant(self) -> str:
-        return variant(self.models)
-
-
-@dataclass(frozen=True)
-class Vote:
-    """What people said of a battle; `fresh` where this very call stored it, not an earlier one."""
-
-    battle: str
-    choice: str
-    reasons: tuple[str, ...] = ()
-    voted_at: float = field(default_factory=time.time)
-    fresh: bool = False
-
-
-def variant(models: dict[str, Any]) -> str:
-    """A short name of a set of models: the language model's and six digits that change with any of them."""
-    digest = hashlib.sha256(json.dumps(models, sort_keys=True).encode()).hexdigest()[:6]
-    return f"{models.get('llm') or models.get('endpoint_model') or 'unknown'}#{digest}"
 
 
 def default_file() -> Path:
@@ -263,13 +208,13 @@ class VoteStore:
         """The vote that a battle has."""
         with self._lock, self._told("read"):
             row = self._base.execute("SELECT * FROM votes WHERE battle = ?", (battle,)).fetchone()
-        return _vote(row) if row else None
+        return vote_from(row) if row else None
 
     def battle(self, name: str) -> Battle | None:
         """The battle of this id."""
         with self._lock, self._told("read"):
             row = self._base.execute("SELECT * FROM battles WHERE id = ?", (name,)).fetchone()
-        return _battle(row) if row else None
+        return battle_of(row) if row else None
 
     def all(self, *, voted: bool = False) -> list[tuple[Battle, Vote | None]]:
         """Every battle with its vote, in the order in which they were asked; with `voted` only those that have one."""
@@ -277,7 +222,7 @@ class VoteStore:
         query = f"SELECT * FROM battles {join} votes ON votes.battle = battles.id ORDER BY asked_at, id"
         with self._lock, self._told("read"):
             rows = self._base.execute(query).fetchall()
-        return [(_battle(row), _vote(row) if row["choice"] else None) for row in rows]
+        return [(battle_of(row), vote_from(row) if row["choice"] else None) for row in rows]
 
     def waiting(self) -> tuple[Battle | None, int]:
         """A battle of a batch that may be judged blind, at random, and how many there are.
@@ -291,7 +236,7 @@ class VoteStore:
         )
         with self._lock, self._told("read"):
             row = self._base.execute(query).fetchone()
-        return (_battle(row), row["waiting"]) if row else (None, 0)
+        return (battle_of(row), row["waiting"]) if row else (None, 0)
 
     def counts(self) -> dict[str, int]:
         """How many battles and votes there are."""
@@ -337,7 +282,7 @@ class VoteStore:
             name: getattr(battle, name)
             for name in ("id", "source", "asked_at", "question", "kind", "variant", "expected")
         }
-        values |= {"media": _json(battle.media), "models": _json(battle.models)}
+        values |= {"media": as_json(battle.media), "models": as_json(battle.models)}
         for side in SIDES:
             answer = getattr(battle, side)
             values |= {f"{side}_{part.name}": getattr(answer, part.name) for part in fields(Side)}
@@ -347,7 +292,7 @@ class VoteStore:
 
     def _vote(self, vote: Vote) -> int:
         query = "INSERT INTO votes VALUES (?, ?, ?, ?) ON CONFLICT (battle) DO NOTHING"
-        values = (vote.battle, vote.choice, _json(vote.reasons), vote.voted_at)
+        values = (vote.battle, vote.choice, as_json(vote.reasons), vote.voted_at)
         return self._base.execute(query, values).rowcount
 
 
@@ -366,60 +311,6 @@ def _set_wal(base: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
             time.sleep(0.02)
-
-
-def comparisons(
-    pairs: Iterable[tuple[Battle, Vote | None]], *, judge: str = "people", by: str = "route"
-) -> list[Comparison]:
-    """Battles as comparisons to rank.
-
-    `judge` is people (votes) or key (the known right answers: who alone is right wins). Contestants are routes, or by
-    "variant" routes with the models behind them.
-    """
-    from agent.evaluation.ranking import Comparison
-
-    made = []
-    for battle, vote in pairs:
-        outcome = vote.choice if vote and judge == "people" else _by_key(battle) if judge == "key" else ""
-        if not outcome:
-            continue
-        sides = (battle.a, battle.b)
-        a, b = (f"{side.route} ({battle.variant})" if by == "variant" else side.route for side in sides)
-        a_words, b_words = (len(side.shown.split()) for side in sides)
-        a_s, b_s = (side.seconds if side.whole and not side.error else None for side in sides)
-        media = "+".join(sorted({medium["kind"] for medium in battle.media}))
-        made.append(Comparison(a, b, outcome, battle.kind, media, a_words, b_words, a_s, b_s))
-    return made
-
-
-def _by_key(battle: Battle) -> str:
-    if battle.a.correct is None or battle.b.correct is None:
-        return ""
-    if battle.a.correct == battle.b.correct:
-        return "tie" if battle.a.correct else "bad"
-    return "a" if battle.a.correct else "b"
-
-
-def _battle(row: sqlite3.Row) -> Battle:
-    sides = []
-    for side in SIDES:
-        values = {part.name: row[f"{side}_{part.name}"] for part in fields(Side)}
-        right = values["correct"]
-        sides.append(
-            Side(**values | {"whole": bool(values["whole"]), "correct": None if right is None else bool(right)})
-        )
-    return Battle(
-        row["id"], row["question"], row["kind"], sides[0], sides[1], tuple(json.loads(row["media"])),
-        json.loads(row["models"]), row["source"], row["expected"], row["asked_at"],
-    )  # fmt: skip
-
-
-def _vote(row: sqlite3.Row) -> Vote:
-    return Vote(row["battle"], row["choice"], tuple(json.loads(row["reasons"])), row["voted_at"])
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _reason(error: sqlite3.Error) -> str:

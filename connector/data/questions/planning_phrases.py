@@ -1,4 +1,6 @@
-"""How people ask for what each tool does: the wordings that planning is learned from, none of which the benchmark has.
+"""A data table: how people ask for what each tool does, in words that planning is learned from.
+
+The benchmark has none of these wordings.
 
 {in} is "" or " in the picture", {it} a noun phrase for the medium; the other slots are words. Wordings begin in lower
 case and end without a stop, so that they can be joined; ASKED are questions, TOLD are orders whose result is wanted as

@@ -19,7 +19,8 @@ from experts.media import open_media
 from ui.app import words
 from ui.app.components.evidence import Panel
 from ui.app.components.steps import Timeline
-from ui.app.conversations import Conversations, Kept, Turn
+from ui.app.components.turns import examples, messages, present, turn_at, who, written
+from ui.app.conversations import Conversations, Turn
 from ui.app.faults import reason, told
 
 if TYPE_CHECKING:
@@ -29,11 +30,6 @@ ANSWERS: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit": 2} 
 LIGHT: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 PACE_S = 0.05  # between two pictures of a growing answer
 ROUTES = ("auto", *(name for name in NAMES if name != "auto"))
-FOLDER = Path(__file__).parents[3] / "examples"
-EXAMPLES = [  # file, question
-    ("photo.jpg", "What is in the picture?"),
-    ("announcement.wav", "Which platform does the train leave from?"),
-]
 FILES = ["image", "audio", "video"]
 
 Updates = dict[Any, Any]
@@ -367,53 +363,6 @@ class Chat:
             self.browser: written(browser),
             **dict(zip(self.panel.outputs, panel, strict=True)),
         }
-
-
-def who(brought: Any) -> dict[str, str]:
-    """Whose browser it is and which conversation is open, from what it keeps: "OWNER:CONVERSATION".
-
-    A text, since a dict would be patched in place by the page while an answer streams.
-    """
-    owner, _, conversation = str(brought or "").partition(":")
-    return {"owner": owner, "conversation": conversation}
-
-
-def written(browser: dict[str, str]) -> str:
-    """What a browser keeps."""
-    return f"{browser['owner']}:{browser['conversation']}"
-
-
-def messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """The chat's messages for these turns; media stand where they are new."""
-    made: list[dict[str, Any]] = []
-    before: list[Kept] = []
-    for turn in turns:
-        files = [{"path": medium.path, "alt_text": medium.name} for medium in turn.media if medium not in before]
-        made.append({"role": "user", "content": [*files, turn.question]})
-        made += turn.messages
-        before = turn.media
-    return made
-
-
-def turn_at(turns: Sequence[Turn], index: Any) -> Turn | None:
-    """The turn that the chat's message `index` belongs to."""
-    wanted = index[0] if isinstance(index, list | tuple) else index
-    at = 0
-    for turn in turns:
-        at += 1 + len(turn.messages)
-        if wanted < at:
-            return turn
-    return None
-
-
-def present() -> list[tuple[Path, str]]:
-    """The examples that are here."""
-    return [(FOLDER / file, question) for file, question in EXAMPLES if (FOLDER / file).is_file()]
-
-
-def examples() -> list[Any]:
-    """The example gallery of an empty chat."""
-    return [{"text": question, "files": [str(file)]} for file, question in present()]
 
 
 def build(agent: Agent, store: Conversations, running: Running) -> None:

@@ -15,9 +15,10 @@ from ui.app import words
 from ui.app.components.evidence import Panel
 from ui.app.components.side_by_side import together
 from ui.app.components.steps import Timeline, says
+from ui.app.components.turns import present
 from ui.app.conversations import Conversations
 from ui.app.faults import told
-from ui.app.pages.chat import ANSWERS, FILES, LIGHT, PACE_S, Running, Updates, present
+from ui.app.pages.chat import ANSWERS, FILES, LIGHT, PACE_S, Running, Updates
 
 if TYPE_CHECKING:
     from agent.agent import Agent

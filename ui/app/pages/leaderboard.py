@@ -14,7 +14,8 @@ import gradio as gr
 from ui.app import words
 from ui.app.faults import toast
 from ui.app.words import say, word
-from ui.votes.store import VoteStore, comparisons, shared
+from ui.votes.records import comparisons
+from ui.votes.store import VoteStore, shared
 
 LIGHT: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 FEW = 20  # decided battles below which the page says that they are few

@@ -1,0 +1,147 @@
+"""Greedy answers as they come: what `generate` takes at each step, as text that never changes once it was shown."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experts.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of answer text as it appears, with the log-probability the model gave it (NaN: not told)."""
+
+    text: str
+    logprob: float
+
+
+class Watch:
+    """A logits processor, the last of all: what greedy decoding takes at each step, and how probable it was.
+
+    What `generate` returns differs between families (with or without the prompt, with start tokens); what it takes
+    does not.
+    """
+
+    def __init__(self, taken: Callable[[int, float], None] | None = None) -> None:
+        """`taken` is told each token of a single answer as it is decided."""
+        self.taken = taken
+        self.ids: list[torch.Tensor] = []  # a step: [B]
+        self.logprobs: list[torch.Tensor] = []  # a step: [B]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        logprobs, ids = torch.log_softmax(scores.float(), dim=-1).max(dim=-1)
+        if self.taken is not None:
+            self.taken(int(ids[0]), float(logprobs[0]))
+        else:
+            self.ids.append(ids)
+            self.logprobs.append(logprobs)
+        return scores
+
+    def rows(self) -> list[tuple[list[int], list[float]]]:
+        """Each row of a batch: the ids it took, and their log-probabilities."""
+        import torch
+
+        ids, logprobs = (torch.stack(steps, dim=1).tolist() for steps in (self.ids, self.logprobs))  # [B, steps]
+        return list(zip(ids, logprobs, strict=True))
+
+
+class Text:
+    """Ids of an answer -> pieces of text. Half a character is not shown, but its probability counts."""
+
+    def __init__(self, tokenizer: Any, ends: frozenset[int]) -> None:
+        self.tokenizer, self.ends = tokenizer, ends
+        self.ids: list[int] = []
+        self.shown, self.logprob, self.ended = 0, 0.0, False
+
+    def take(self, token: int, logprob: float) -> Token | None:
+        """The piece that this token completes; None in the middle of a character and after the end."""
+        if self.ended:
+            return None
+        self.ended = token in self.ends
+        self.ids.append(token)
+        self.logprob += logprob
+        text = self.tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        if text.endswith("\ufffd"):
+            return None
+        piece = Token(text[self.shown :], self.logprob)
+        self.shown, self.logprob = len(text), 0.0
+        return piece
+
+    def rest(self) -> Token | None:
+        """What is left at the end."""
+        return Token("", self.logprob) if self.logprob else None
+
+    def whole(self, ids: list[int], logprobs: list[float]) -> tuple[str, float | None]:
+        """Text and confidence of a row of a batch up to its end, in the pieces that a stream gives."""
+        taken = [self.take(token, logprob) for token, logprob in zip(ids, logprobs, strict=True)]
+        said = [piece for piece in (*taken, self.rest()) if piece is not None]
+        confidence = math.exp(sum(piece.logprob for piece in said) / len(said)) if said else None
+        return "".join(piece.text for piece in said).strip(), confidence
+
+
+def end_tokens(model: Any, tokenizer: Any = None) -> frozenset[int]:
+    """The tokens that end an answer, by the model's own settings, else by the tokenizer's."""
+    end = model.generation_config.eos_token_id
+    end = getattr(tokenizer, "eos_token_id", None) if end is None else end
+    return frozenset(end if isinstance(end, list | tuple) else [] if end is None else [int(end)])
+
+
+def stream(
+    lock: threading.Lock,
+    text: Text,
+    generate: Callable[[Watch, Callable[[], bool]], None],
+    stop: threading.Event,
+    failed: Callable[[BaseException], ModelError],
+) -> Iterator[Token]:
+    """The pieces of one answer, made on a thread of its own while it holds `lock`.
+
+    Setting `stop`, or closing the iterator, really stops the model after the token it is at.
+
+    Raises:
+        ModelError: what `failed` makes of the model's failure.
+    """
+    closed = threading.Event()  # not `stop`: that may belong to several answers
+    pieces: queue.Queue[Token | BaseException | None] = queue.Queue()
+
+    def halted() -> bool:
+        return stop.is_set() or closed.is_set()
+
+    def taken(token: int, logprob: float) -> None:
+        if (piece := text.take(token, logprob)) is not None:
+            pieces.put(piece)
+
+    def work() -> None:
+        while not lock.acquire(timeout=0.05):
+            if halted():  # while another answer has the model
+                pieces.put(None)
+                return
+        try:
+            generate(Watch(taken), halted)
+            if (rest := text.rest()) is not None:
+                pieces.put(rest)
+            pieces.put(None)
+        except Exception as error:  # the engine's boundary: handed to the reader below
+            pieces.put(error)
+        finally:
+            lock.release()
+
+    thread = threading.Thread(target=work, name="duet-model", daemon=True)
+    thread.start()
+    try:
+        while (piece := pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise failed(piece) from piece
+            yield piece
+    finally:
+        closed.set()
+        thread.join()

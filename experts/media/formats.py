@@ -1,0 +1,91 @@
+"""What a file is, by its content: formats that are read, and strangers that are refused by name."""
+
+from __future__ import annotations
+
+import re
+
+ACCEPTED = {
+    "image": "PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF",
+    "audio": "WAV, FLAC, OGG, MP3, M4A, AAC, AIFF, WebM",
+    "video": "MP4, MOV, WebM, MKV, AVI, OGG",
+}
+
+
+NOUN = {"image": "an image", "audio": "a sound", "video": "a video"}
+
+
+EITHER = frozenset({"MP4", "MOV", "M4A", "WebM", "MKV", "OGG"})  # sound or video: known once the tracks are
+
+
+MAGIC: list[tuple[bytes, str, str]] = [
+    (rb"\x89PNG\r\n\x1a\n", "image", "PNG"),
+    (rb"\xff\xd8\xff", "image", "JPEG"),
+    (rb"GIF8[79]a", "image", "GIF"),
+    (rb"RIFF....WEBP", "image", "WebP"),
+    (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "image", "BMP"),
+    (rb"II[*+]\0|MM\0[*+]", "image", "TIFF"),
+    (rb".{4}ftypavi[fs]|.{4}ftypmif1.{4,24}avif", "image", "AVIF"),
+    (rb".{4}ftyp(hei[cxms]|hev[cx]|mif1|msf1)", "image", "HEIC"),
+    (rb"(RIFF|RF64|BW64)....WAVE", "audio", "WAV"),
+    (rb"fLaC", "audio", "FLAC"),
+    (rb"FORM....AIF[FC]", "audio", "AIFF"),
+    (rb"OggS", "audio", "OGG"),
+    (rb"ID3[\x02-\x04]|\xff[\xfa\xfb\xf2\xf3\xe2\xe3][^\xf0-\xff]", "audio", "MP3"),
+    (rb"\xff[\xf0\xf1\xf8\xf9]", "audio", "AAC"),
+    (rb".{4}ftypM4[AB] ", "audio", "M4A"),
+    (rb".{4}(ftypqt  |moov|mdat|wide)", "video", "MOV"),
+    (rb".{4}ftyp", "video", "MP4"),
+    (rb"\x1a\x45\xdf\xa3.{0,60}webm", "video", "WebM"),
+    (rb"\x1a\x45\xdf\xa3", "video", "MKV"),
+    (rb"RIFF....AVI ", "video", "AVI"),
+]
+
+
+STRANGERS: list[tuple[bytes, str]] = [  # known, and refused by name
+    (rb"%PDF-", "a PDF document"),
+    (rb"PK\x03\x04|PK\x05\x06", "a ZIP archive or office document"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "a compressed archive"),
+    (rb"\x7fELF|MZ|\xcf\xfa\xed\xfe", "a program"),
+    (rb"8BPS", "a Photoshop document"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript document"),
+    (rb"\0\0\x01\0", "an icon file"),
+    (rb"MThd", "a MIDI file"),
+    (rb"FLV\x01", "a Flash video"),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file"),
+    (rb"\0\0\x01[\xba\xb3]|G.{187}G", "an MPEG program or transport stream"),
+    (rb"\x93NUMPY", "a NumPy file"),
+    (rb"SQLite format 3", "a database"),
+    (rb"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->|<!DOCTYPE svg[^>]*>|\s)*<svg", "an SVG drawing"),
+    (rb"(?i)\s*(<!doctype html|<html)", "a web page"),
+]
+
+
+HEAD_BYTES = 4096  # enough to tell what a file is
+
+
+def kind_of(head: bytes) -> tuple[str, str] | None:
+    """What a file is by its first 4096 bytes: ("image", "PNG"), ("audio", "WAV"), ("video", "MP4"); None if neither.
+
+    For the formats in EITHER the kind is the likely one: an MP4, WebM or Ogg file may hold sound only.
+    """
+    for pattern, kind, form in MAGIC:
+        if re.match(pattern, head[:HEAD_BYTES], re.DOTALL):
+            return kind, form
+    return None
+
+
+def accepted(want: str | None) -> str:
+    return ACCEPTED[want] if want else "; ".join(f"{kind}: {forms}" for kind, forms in ACCEPTED.items())
+
+
+def stranger(data: bytes) -> str:
+    """What something is that is no medium, as far as it can be recognised."""
+    head = data[:HEAD_BYTES]
+    for pattern, what in STRANGERS:
+        if re.match(pattern, head, re.DOTALL):
+            return what
+    try:
+        text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode("utf-8", "replace") if error.start > HEAD_BYTES - 4 else "\0"
+    return "in a format that is not known" if "\0" in text else "text"
