@@ -27,8 +27,8 @@ DEV := $(VENV)/dev-$(SUM)
 
 # One OpenCV instead of two, and no compiler for GPUs beside a PyTorch without them. Bytecode is left to the modules that
 # are imported: of all that is installed it would be a sixth more.
-STANDINS := ./.ci/stand-ins/opencv-python $(if $(TORCH_INDEX),./.ci/stand-ins/triton)
-INSTALL := $(PIP) install --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt
+LOCAL := ./.ci/stand-ins/opencv-python$(if $(TORCH_INDEX), ./.ci/stand-ins/triton)
+INSTALL := $(PIP) install --no-compile$(if $(TORCH_INDEX), --extra-index-url $(TORCH_INDEX)) -c constraints.txt
 NO_GPU := $(and $(filter Linux,$(shell uname -s)),$(if $(TORCH_INDEX)$(wildcard /dev/nvidia[0-9]*),,yes))
 
 # The suite runs on all cores unless a part of it is named
@@ -99,8 +99,8 @@ $(MADE):
 	exit 1
 
 $(APP): | $(MADE)
-	@$(if $(NO_GPU),echo "no NVIDIA GPU here: make TORCH_INDEX=URL, of an index with CPU builds of PyTorch, installs 5 GB less")
-	$(INSTALL) -e . $(STANDINS)
+	@test -z "$(NO_GPU)" || echo "no NVIDIA GPU here: TORCH_INDEX=URL, an index of CPU builds of PyTorch, installs 5 GB less"
+	$(INSTALL) -e . $(LOCAL)
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(INSTALL) --force-reinstall --no-deps opencv-python-headless
 	@rm -f $(VENV)/app-* $(VENV)/dev-*
 	@touch $@
