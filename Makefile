@@ -6,6 +6,10 @@
 #   make check   ruff, formatting, types
 #   make browser the app in a real browser, Debian's chromium; ARGS="--screenshots=FOLDER" keeps pictures of its pages
 #
+# TORCH_INDEX=URL installs the CPU builds of PyTorch that this index has, 5 GB less, where no GPU is:
+#
+#   make demo TORCH_INDEX=https://...
+#
 # Everything goes into .venv, at the versions of constraints.txt, and into $DUET_HOME (~/.cache/duet). pip is called only
 # where what it would install has changed, and weights only where one is missing: once both are there, nothing needs a
 # network. PYTHON=... picks the interpreter that .venv is made with.
@@ -16,10 +20,19 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 # The stamps of what is installed carry a sum of all that decides it, not a time: a checkout that touches files does not
 # call pip, which could not work offline. The folder counts, since an installation does not survive being moved.
-SUM := $(shell (pwd; sed '/^\[tool\.ruff\]/,$$d' pyproject.toml; cat constraints.txt) | cksum | tr -d ' ')
+SUM := $(shell (pwd; sed '/^\[tool\.ruff\]/,$$d' pyproject.toml; cat constraints.txt .ci/stand-ins/*/pyproject.toml) | cksum | tr -d ' ')
 MADE := $(VENV)/made
 APP := $(VENV)/app-$(SUM)
 DEV := $(VENV)/dev-$(SUM)
+
+# One OpenCV instead of two, and no compiler for GPUs beside a PyTorch without them. Bytecode is left to the modules that
+# are imported: of all that is installed it would be a sixth more.
+LOCAL := ./.ci/stand-ins/opencv-python$(if $(TORCH_INDEX), ./.ci/stand-ins/triton)
+INSTALL := $(PIP) install --no-compile$(if $(TORCH_INDEX), --extra-index-url $(TORCH_INDEX)) -c constraints.txt
+NO_GPU := $(and $(filter Linux,$(shell uname -s)),$(if $(TORCH_INDEX)$(wildcard /dev/nvidia[0-9]*),,yes))
+
+# The suite runs on all cores unless a part of it is named
+PARALLEL := $(if $(ARGS),,-n auto --dist worksteal)
 
 CHROMIUM := /usr/bin/chromium
 
@@ -42,7 +55,7 @@ ui: weights
 	$(call run,ui $(ARGS))
 
 test: $(DEV) weights
-	$(QUIET) $(BIN)/python -m pytest $(ARGS)
+	$(QUIET) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 check: $(DEV)
 	$(BIN)/python -m ruff check .
@@ -68,7 +81,7 @@ weights: $(APP)
 # Write down the versions that .venv holds
 lock: $(DEV)
 	@sed -n '/^#/p' constraints.txt > $(VENV)/lock
-	@$(PIP) freeze --all --exclude pip --exclude-editable | sed '/^#/d' >> $(VENV)/lock
+	@$(PIP) list --format=freeze --exclude pip --exclude-editable >> $(VENV)/lock
 	@cp $(VENV)/lock constraints.txt
 
 clean:
@@ -86,10 +99,12 @@ $(MADE):
 	exit 1
 
 $(APP): | $(MADE)
-	$(PIP) install -c constraints.txt -e .
+	@test -z "$(NO_GPU)" || echo "no NVIDIA GPU here: TORCH_INDEX=URL, an index of CPU builds of PyTorch, installs 5 GB less"
+	$(INSTALL) -e . $(LOCAL)
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(INSTALL) --force-reinstall --no-deps opencv-python-headless
 	@rm -f $(VENV)/app-* $(VENV)/dev-*
 	@touch $@
 
 $(DEV): | $(APP)
-	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	@touch $@

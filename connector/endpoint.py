@@ -21,7 +21,7 @@ from connector.base import AUDIO, IMAGE, VIDEO, Answered, Asked, Generation, Mod
 from connector.endpoint_parts import content_of, probe_of
 from connector.llm import templates
 from connector.llm.streaming import Token
-from experts.errors import ConfigError, DuetError, InputError, ModelError
+from experts.errors import ConfigError, DuetError, InputError, ModelError, needs
 from experts.media import Media
 
 KEY = "DUET_ENDPOINT_KEY"  # not OPENAI_API_KEY: that one must not go to whatever address is configured here
@@ -45,6 +45,7 @@ class EndpointModel:
                 "profile 'server' needs endpoint, the base URL of an OpenAI-compatible server; accepted: "
                 "http://HOST:PORT/v1 or https://...; set it in duet.toml or as DUET_ENDPOINT"
             )
+        needs("openai", "endpoint", "a model behind an endpoint")
         self.url, self._model = url, model
         self._logprobs = True  # until the endpoint says that it has none
         self._takes: dict[str, bool] = {}

@@ -7,6 +7,8 @@ once as a whole for letters that are larger than a tile. Each line is then read 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -307,6 +309,9 @@ def _load(settings: Settings) -> Any:
     import os
 
     import rapidocr
+
+    with _tables_read_once():
+        engine_of = rapidocr.RapidOCR  # imports the engine
     from rapidocr.utils.typings import ModelType, OCRVersion
 
     own = Path(rapidocr.__file__).parent / "models"
@@ -342,7 +347,7 @@ def _load(settings: Settings) -> Any:
             )
     logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
     try:
-        engine = rapidocr.RapidOCR(params=params)
+        engine = engine_of(params=params)
         blank = np.full((64, 64, 3), 255, np.uint8)
         engine(blank, use_det=True, use_cls=False, use_rec=False)  # it loads its models at the first call
         engine(blank, use_det=False, use_cls=True, use_rec=True)
@@ -353,6 +358,19 @@ def _load(settings: Settings) -> Any:
             f"the OCR model '{name}' could not be {where}: {_told(error)}; 'pp-ocrv6-small' needs no hub"
         ) from error
     return engine
+
+
+@contextlib.contextmanager
+def _tables_read_once() -> Iterator[None]:
+    """Within, rapidocr's modules share one reading of its table of models, which takes half a second of CPU."""
+    from omegaconf import OmegaConf
+
+    read = OmegaConf.load
+    OmegaConf.load = staticmethod(functools.cache(read))  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        OmegaConf.load = staticmethod(read)  # type: ignore[method-assign]
 
 
 def _on_gpu(settings: Settings) -> bool:

@@ -6,15 +6,20 @@ The interpreter is a stand-in that notes how it is called; make itself and the M
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+STANDINS = ".ci/stand-ins"
+APP = f"--no-compile -c constraints.txt -e . ./{STANDINS}/opencv-python"
+DEV = "--no-compile -c constraints.txt -e .[dev]"
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 PYTHON = """#!/bin/sh
@@ -38,6 +43,7 @@ class Clone:
         self.folder.mkdir()
         for name in ("Makefile", "pyproject.toml", "constraints.txt"):
             shutil.copy(ROOT / name, self.folder)
+        shutil.copytree(ROOT / STANDINS, self.folder / STANDINS, ignore=shutil.ignore_patterns("build", "*.egg-info"))
         standins = folder / "standins"
         standins.mkdir()
         for name, text in (("python3", PYTHON), ("duet", DUET)):
@@ -78,7 +84,7 @@ def installs(calls: list[str]) -> list[str]:
 def test_demo_goes_from_nothing_to_two_questions_asked_offline(clone: Clone) -> None:
     calls = clone.calls("demo")
     assert calls[0] == "python -m venv .venv"
-    assert installs(calls) == ["-c constraints.txt -e ."]
+    assert installs(calls) == [APP]
     fetch, photo, recording = calls[2:]
     assert fetch == "duet weights fetch DUET_OFFLINE= HF_HUB_OFFLINE="  # a hub may be its second source
     for call, file in ((photo, "--image examples/photo.jpg"), (recording, "--audio examples/announcement.wav")):
@@ -94,7 +100,7 @@ def test_second_demo_calls_no_pip(clone: Clone) -> None:
 
 def test_check_and_test_install_the_tools_once_and_run_everything(clone: Clone) -> None:
     calls = clone.calls("check", "test", "ARGS=-x")
-    assert installs(calls) == ["-c constraints.txt -e .", "-c constraints.txt -e .[dev]"]
+    assert installs(calls) == [APP, DEV]
     ran = [call for call in calls if " -m ruff " in call or " -m mypy" in call or " -m pytest" in call]
     assert [call.removeprefix("python -m ") for call in ran] == [
         "ruff check .",
@@ -104,6 +110,38 @@ def test_check_and_test_install_the_tools_once_and_run_everything(clone: Clone) 
     ]
     assert calls.index("duet weights fetch DUET_OFFLINE= HF_HUB_OFFLINE=") < calls.index("python -m pytest -x")
     assert installs(clone.calls("check", "test")) == []
+
+
+def test_suite_runs_on_all_cores_unless_a_part_is_named(clone: Clone) -> None:
+    whole, part = clone.calls("test")[-1], clone.calls("test", "ARGS=tests/test_setup.py")[-1]
+    assert whole == "python -m pytest -n auto --dist worksteal"
+    assert part == "python -m pytest tests/test_setup.py"
+
+
+def test_an_index_of_cpu_builds_is_used_for_every_install(clone: Clone) -> None:
+    place = "http://127.0.0.1:9/cpu"
+    app, dev = installs(clone.calls("check", f"TORCH_INDEX={place}"))
+    assert app == APP.replace(" -c", f" --extra-index-url {place} -c", 1) + f" ./{STANDINS}/triton"
+    assert dev == DEV.replace(" -c", f" --extra-index-url {place} -c", 1)
+    assert installs(clone.calls("check")) == []  # the next call need not name it again
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="elsewhere PyTorch comes without CUDA")
+def test_a_machine_without_a_gpu_is_told_of_smaller_builds_in_one_line(clone: Clone) -> None:
+    told = [line for line in clone.make("demo").stdout.splitlines() if "TORCH_INDEX" in line]
+    assert len(told) == (0 if list(Path("/dev").glob("nvidia[0-9]*")) else 1)
+    shutil.rmtree(clone.folder / ".venv")
+    assert "TORCH_INDEX" not in clone.make("demo", "TORCH_INDEX=http://127.0.0.1:9").stdout.partition("pip install")[0]
+
+
+def test_stand_ins_are_of_the_locked_versions_and_hold_nothing() -> None:
+    lock = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    for name in ("opencv-python", "triton"):
+        made = tomllib.loads((ROOT / STANDINS / name / "pyproject.toml").read_text())
+        assert made["project"]["name"] == name and made["project"]["version"] == lock[name]
+        assert made["tool"]["setuptools"]["packages"] == []
+        for wanted in made["project"].get("dependencies", []):
+            assert wanted.partition("==")[2] == lock[wanted.partition("==")[0]]
 
 
 APT = """#!/bin/sh
@@ -159,16 +197,16 @@ def test_another_lock_is_installed_anew(clone: Clone, back: bool) -> None:
     lock = clone.folder / "constraints.txt"
     old = lock.read_text()
     lock.write_text(old + "one-more==1.0\n")
-    assert installs(clone.calls("check")) == ["-c constraints.txt -e .", "-c constraints.txt -e .[dev]"]
+    assert installs(clone.calls("check")) == [APP, DEV]
     if back:
         lock.write_text(old)
-        assert installs(clone.calls("check")) == ["-c constraints.txt -e .", "-c constraints.txt -e .[dev]"]
+        assert installs(clone.calls("check")) == [APP, DEV]
 
 
 def test_failed_install_is_no_success_and_is_tried_again(clone: Clone) -> None:
     assert clone.make("demo", PIP_FAILS="1").returncode != 0
     assert "duet ask" not in clone.calls_file.read_text()
-    assert installs(clone.calls("demo")) == ["-c constraints.txt -e ."]
+    assert installs(clone.calls("demo")) == [APP]
 
 
 def test_python_of_another_version_is_refused_in_one_line(clone: Clone) -> None:
@@ -185,6 +223,15 @@ def test_make_alone_says_what_there_is(clone: Clone) -> None:
     assert not clone.calls_file.exists()
 
 
+def requirements(project: dict[str, Any]) -> list[str]:
+    """What is installed for tests: the extra dev and those that it takes in."""
+    extras = project["optional-dependencies"]
+    own = [line for line in extras["dev"] if line.startswith("duet[")]
+    taken = re.findall(r"\w+", own[0].removeprefix("duet")) if own else []
+    found = [*project["dependencies"], *extras["dev"], *(line for name in taken for line in extras[name])]
+    return [line for line in found if line not in own]
+
+
 def test_lock_pins_every_direct_dependency_exactly_and_names_no_place() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]
@@ -196,7 +243,7 @@ def test_lock_pins_every_direct_dependency_exactly_and_names_no_place() -> None:
     pinned = [plain(pin.partition("==")[0]) for pin in pins]
     assert len(set(pinned)) == len(pinned)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    asked = requirements(project)
     lacking = {plain(re.split(r"[^\w.-]", line)[0]) for line in asked} - set(pinned)
     assert lacking == set()
 
@@ -208,7 +255,7 @@ def test_lock_lies_within_the_ranges_that_the_project_declares() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    for line in requirements(project):
         wanted = Requirement(line)
         assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), line
 

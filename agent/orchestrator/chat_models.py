@@ -12,7 +12,7 @@ from agent.clock import Bounds
 from connector.base import Reply
 from connector.endpoint import LEAST_WAIT_S, EndpointModel, failure, key, piped, plain
 from connector.llm.streaming import Token
-from experts.errors import DuetError, InputError, ModelError
+from experts.errors import DuetError, InputError, ModelError, needs
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -24,6 +24,7 @@ def endpoint_chat(endpoint: EndpointModel, bounds: Bounds, max_new_tokens: int) 
     Raises:
         ModelError: the endpoint does not say in time which model it serves.
     """
+    needs("langchain_openai", "endpoint", "a chat model at an endpoint")
     from langchain_openai import ChatOpenAI
 
     chat: BaseChatModel = ChatOpenAI(

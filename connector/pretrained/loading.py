@@ -15,7 +15,7 @@ from connector.pretrained.families import family_of
 from connector.pretrained.memory import BYTES, check_fits, place_of
 from connector.pretrained.model import PretrainedModel
 from connector.pretrained.prompts import Prompts
-from experts.errors import ConfigError, InputError, ModelError, WeightsError
+from experts.errors import ConfigError, InputError, ModelError, WeightsError, needs
 
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 PRECISIONS = ("auto", *BYTES)
@@ -180,6 +180,7 @@ def _weights(folder: Path, shown: str, config: Any, kind: str, place: str) -> An
     if kind in ("int8", "int4"):
         options["quantization_config"] = _quantised(kind)
     if place == "cuda":
+        needs("accelerate", "hub", "a model on a GPU")
         options["device_map"] = "auto"
     try:
         model, told = AutoModelForMultimodalLM.from_pretrained(
@@ -203,12 +204,9 @@ def _quantised(kind: str) -> Any:
     Raises:
         ConfigError: it is not installed.
     """
-    from importlib.util import find_spec
-
+    needs("bitsandbytes", "quantised", f"precision {kind}")
     from transformers import BitsAndBytesConfig
 
-    if find_spec("bitsandbytes") is None:
-        raise ConfigError(f"precision {kind} needs bitsandbytes, which is not installed: pip install 'duet[quantised]'")
     return BitsAndBytesConfig(load_in_8bit=kind == "int8", load_in_4bit=kind == "int4")
 
 

@@ -14,7 +14,7 @@ from connector.training.batches import Plan
 from connector.training.loop import LOG, Loop, Progress, stop_on_signal
 from connector.training.objectives import Say, Task
 from connector.training.stages import STAGES, StageConfig, as_dict
-from experts.errors import TrainingError
+from experts.errors import TrainingError, needs
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +105,7 @@ def _silent(line: str) -> None:
 
 
 def _accelerator(model: Any, cpu: bool | None) -> Accelerator:
+    needs("accelerate", "train", "training")
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from experts.errors import needs
+
 
 def train(
     stage: Annotated[str, typer.Argument(help="warmup, pretrain, instruct or dpo.")],
@@ -38,6 +40,8 @@ def train(
     """Train a stage; its checkpoints, log and saved model go into --out."""
     import os
 
+    for package in ("accelerate", "peft"):
+        needs(package, "train", "duet train")
     import torch
 
     from connector.encoders.features import FeatureCache

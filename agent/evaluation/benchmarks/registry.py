@@ -12,7 +12,7 @@ from typing import Any
 from connector.data.pictures.scenes import SHAPES, Scene, load_scenes
 from connector.data.records import Record, read_records, sample
 from experts.config import home
-from experts.errors import InputError, UnknownNameError
+from experts.errors import InputError, UnknownNameError, needs
 from experts.evidence.colours import COLOURS
 
 MIXED_SCENES, MIXED_EASY = 600, 300  # questions of the benchmark mixed, equally many of each kind
@@ -110,10 +110,8 @@ def _easy_vqa(data: Path | None) -> Benchmark:
 
 def _easy_split(split: str) -> Benchmark:
     """easy-VQA's split test or train."""
-    try:
-        import easy_vqa
-    except ImportError:
-        raise InputError("benchmark 'easy-vqa' needs its data; install it with `pip install easy-vqa`") from None
+    needs("easy_vqa", "evaluate", "benchmark 'easy-vqa'")
+    import easy_vqa
 
     questions, answers, images = getattr(easy_vqa, f"get_{split}_questions")()
     paths = {number: Path(path) for number, path in getattr(easy_vqa, f"get_{split}_image_paths")().items()}

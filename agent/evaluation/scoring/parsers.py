@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from agent.evaluation.scoring.names import is_right_category, is_right_name, noun_phrases
 from connector.data.pictures.scenes import POSITIONS, SHAPES
 from connector.data.records import Record
+from experts.errors import needs
 from experts.evidence import asked_thing
 from experts.evidence.categories import matches, singular
 from experts.evidence.colours import COLOURS
@@ -268,6 +269,7 @@ def spoken(text: str) -> str:
 
 def word_error_rate(reference: str, said: str) -> float:
     """Substituted, deleted and inserted words over the words of `reference` (jiwer)."""
+    needs("jiwer", "evaluate", "the word error rate")
     import jiwer
 
     return float(jiwer.wer(reference, said))

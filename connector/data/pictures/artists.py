@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from experts.errors import InputError
+from experts.errors import needs
 
 # (short caption, category, kinds, source, picture)
 Picture = tuple[str, str, tuple[str, ...], str, PIL.Image.Image]
@@ -160,8 +160,7 @@ def _opened(file: Path) -> PIL.Image.Image:
         picture = PIL.Image.open(file).convert("RGBA")
         white = picture.getchannel("A").getextrema()[0] == 255
         return without_paper(picture.convert("RGB")) if white else picture
-    try:
-        import resvg_py
-    except ImportError:
-        raise InputError("drawings in SVG need the package resvg_py: pip install 'duet[data]'") from None
+    needs("resvg_py", "data", "a drawing in SVG")
+    import resvg_py
+
     return PIL.Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_path=str(file), width=DRAWN_PX)))).convert("RGBA")

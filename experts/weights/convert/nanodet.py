@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from experts.errors import needs
+
 SHA256 = {
     "nanodet.json": "4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d",
     "nanodet.bin": "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
@@ -96,6 +98,7 @@ class Builder:
 
 def convert(graph: dict[str, Any], blob: bytes) -> bytes:
     """The ONNX file's bytes."""
+    needs("onnx", "dev", "the conversion of NanoDet")
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
