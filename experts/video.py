@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experts.assignment import assigned
 from experts.base import Expert, Finding
 from experts.config import Settings
 from experts.errors import DuetError, ExpertError, MediaError
@@ -119,12 +118,15 @@ def follow(expert: Expert, video: Video) -> list[Finding]:
 
 def _matched(live: list[Track], found: list[Finding]) -> list[tuple[Track | None, Finding]]:
     """Each finding with the track it continues, if any: of the same text, the boxes overlapping most in sum."""
+    from scipy.optimize import linear_sum_assignment
+
     pairs: list[tuple[Track | None, Finding]] = []
     for text in dict.fromkeys(_same(finding) for finding in found):
         new = [finding for finding in found if _same(finding) == text]
         old = [track for track in live if _same(track.last) == text]
         overlaps = np.array([[_overlap(f.box, t.last.box) for t in old] for f in new]).reshape(len(new), len(old))
-        tracks = {row: old[column] for row, column in assigned(overlaps)}
+        rows, columns = linear_sum_assignment(overlaps, maximize=True)
+        tracks = {int(row): old[column] for row, column in zip(rows, columns, strict=True)}
         pairs += [(tracks.get(i), finding) for i, finding in enumerate(new)]
     return pairs
 

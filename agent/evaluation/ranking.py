@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from agent.evaluation.scoring.metrics import Share, fair_coin, share
+from agent.evaluation.scoring.metrics import Share, share
 
 OUTCOMES = ("a", "b", "tie", "bad")  # bad: neither answer was of use; in every ranking it weighs as a tie does
 ELO = 400 / np.log(10)  # rating points a unit of natural log-odds: 400 points are odds of 10 to 1
 AVERAGE = 1000.0  # the mean of all ratings
 PRIOR_SD = 3.0  # of a strength in log-odds: keeps who won everything finite, and moves nothing that is well measured
 RESAMPLES = 300  # of the bootstrap
-NEWTON_STEPS = 100  # at most; some ten are enough
 SEED = 0
 
 
@@ -110,8 +109,10 @@ def position_bias(comparisons: Iterable[Comparison]) -> dict[str, Any]:
 
     Sides are drawn at random, so without a bias it is a fair coin whoever is stronger.
     """
+    from scipy.stats import binomtest
+
     found = share(row.outcome == "a" for row in comparisons if row.outcome in ("a", "b"))
-    p_value = fair_coin(found.hits, found.n)
+    p_value = float(binomtest(found.hits, found.n).pvalue) if found.n else 1.0
     return {**_rounded(found), "p_value": float(f"{p_value:.4g}")}
 
 
@@ -175,24 +176,17 @@ def _table(comparisons: Sequence[Comparison]) -> tuple[list[str], np.ndarray, np
 
 def _fit(design: np.ndarray, scores: np.ndarray, weights: np.ndarray, prior_sd: float) -> np.ndarray:
     """Coefficients [columns] of the penalised logistic likelihood; those of contestants have mean 0."""
-    beta = np.zeros(design.shape[1])
+    from scipy.optimize import minimize
 
-    def loss(beta: np.ndarray) -> float:
+    def loss(beta: np.ndarray) -> tuple[float, np.ndarray]:
         odds = design @ beta
-        return float(np.sum(weights * (np.logaddexp(0, odds) - scores * odds)) + beta @ beta / (2 * prior_sd**2))
+        value = np.sum(weights * (np.logaddexp(0, odds) - scores * odds)) + np.sum(beta**2) / (2 * prior_sd**2)
+        return float(value), design.T @ (weights * (_logistic(odds) - scores)) + beta / prior_sd**2
 
-    for _ in range(NEWTON_STEPS):
-        chance = _logistic(design @ beta)
-        slope = design.T @ (weights * (chance - scores)) + beta / prior_sd**2
-        curve = (design.T * (weights * chance * (1 - chance))) @ design + np.eye(len(beta)) / prior_sd**2
-        step = np.linalg.lstsq(curve, slope, rcond=1e-11)[0]  # the mean of all strengths says nothing, and stays 0
-        size, now = 1.0, loss(beta)
-        while loss(beta - size * step) > now + 1e-12 and size > 1e-6:
-            size /= 2
-        beta = beta - size * step
-        if np.abs(step).max(initial=0.0) < 1e-10:
-            break
-    return beta
+    found = minimize(
+        loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-8}
+    )
+    return found.x
 
 
 def _samples(counts: np.ndarray, resamples: int, seed: int) -> Iterable[np.ndarray]:
@@ -209,7 +203,9 @@ def _ratings(names: Sequence[str], best: np.ndarray, draws: Sequence[np.ndarray]
 
 
 def _logistic(odds: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(odds / 2))
+    from scipy.special import expit
+
+    return expit(odds)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

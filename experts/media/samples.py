@@ -7,7 +7,6 @@ import numpy as np
 from experts.config import Limits
 from experts.errors import MediaError
 from experts.media.decoder import RATE_HZ
-from experts.media.resample import resampled
 
 LOUDEST = 2.0  # a float array's overshoot beyond 1 that is clipped; above it, the scale is wrong
 
@@ -41,5 +40,8 @@ def samples_of_array(array: np.ndarray, shown: str, rate_hz: int | None, limits:
     if samples.ndim == 2:
         samples = samples.mean(axis=1)  # [S, C] -> [S]
     if rate_hz != RATE_HZ:
-        samples = resampled(samples, int(rate_hz), RATE_HZ)  # [S']
+        from scipy.signal import resample_poly
+
+        shared = np.gcd(int(rate_hz), RATE_HZ)
+        samples = resample_poly(samples, RATE_HZ // shared, int(rate_hz) // shared)  # [S']
     return np.clip(samples, -1.0, 1.0).astype(np.float32)

@@ -18,7 +18,7 @@ import numpy as np
 from agent.answering.fallback.calibration import Calibrated, Scale, log_odds, offset_keys
 from agent.answering.fallback.policy import Case
 from agent.evaluation.router.replay import Pair, choose
-from experts.errors import InputError, needs
+from experts.errors import InputError
 
 LEAST_PAIRS = 40  # below which nothing can be said about kinds of questions
 NEARLY_ALL = 0.98
@@ -110,7 +110,6 @@ def fit_scale(cases: Sequence[Case], right: Sequence[bool]) -> Scale:
     Offsets are pulled to 0 and slopes to their common one, so that a kind seen rarely is taken for a usual one; slopes
     stay at 0 or above.
     """
-    needs("scipy", "evaluate", "duet calibrate")
     from scipy.optimize import minimize
 
     if not cases:

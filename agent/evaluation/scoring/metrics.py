@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import re
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -57,33 +55,27 @@ class Hallucination:
 
 
 def share(hits: Iterable[bool]) -> Share:
-    """The share of true values with Wilson's 95 % interval (1927); of nothing it is 0 in [0, 1]."""
+    """The share of true values with Wilson's 95 % interval (scipy); of nothing it is 0 in [0, 1]."""
+    from scipy.stats import binomtest
+
     values = [bool(hit) for hit in hits]
     right, n = sum(values), len(values)
     if n == 0:
         return Share(0, 0, 0.0, 0.0, 1.0)
-    z = statistics.NormalDist().inv_cdf(0.975)
-    middle = (right + z**2 / 2) / (n + z**2)
-    reach = z / (n + z**2) * math.sqrt(right * (n - right) / n + z**2 / 4)
-    low = 0.0 if right == 0 else max(middle - reach, 0.0)
-    return Share(right, n, right / n, low, 1.0 if right == n else min(middle + reach, 1.0))
-
-
-def fair_coin(heads: int, tosses: int) -> float:
-    """The probability that a fair coin falls as unevenly as `heads` of `tosses`, to either side (exact)."""
-    fewer = min(heads, tosses - heads)
-    tail = sum(math.comb(tosses, count) for count in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**tosses)
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return Share(right, n, right / n, float(interval.low), float(interval.high))
 
 
 def compare(first: Sequence[bool], second: Sequence[bool]) -> Paired:
-    """McNemar's exact test: under no difference, each question that only one gets right is a fair coin."""
+    """McNemar's exact test: under no difference, each question that only one gets right is a fair coin (scipy)."""
+    from scipy.stats import binomtest
+
     if len(first) != len(second):
         raise ValueError(f"{len(first)} answers cannot be paired with {len(second)}")
     pairs = list(zip(first, second, strict=True))
     only_first, only_second = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
     differing = only_first + only_second
-    p_value = fair_coin(only_first, differing)
+    p_value = float(binomtest(only_first, differing).pvalue) if differing else 1.0
     return Paired(
         sum(a and b for a, b in pairs), only_first, only_second, sum(not a and not b for a, b in pairs), p_value
     )
