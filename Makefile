@@ -25,8 +25,9 @@ MADE := $(VENV)/made
 APP := $(VENV)/app-$(SUM)
 DEV := $(VENV)/dev-$(SUM)
 
-# One OpenCV instead of two, and no compiler for GPUs beside a PyTorch without them. Bytecode is left to the modules that
-# are imported: of all that is installed it would be a sixth more.
+# One OpenCV instead of two, and no compiler for GPUs beside a PyTorch without them. Bytecode is written of what is imported,
+# when it is first: of all that is installed it would be a sixth more.
+export PYTHONDONTWRITEBYTECODE :=
 LOCAL := ./.ci/stand-ins/opencv-python$(if $(TORCH_INDEX), ./.ci/stand-ins/triton)
 INSTALL := $(PIP) install --no-compile$(if $(TORCH_INDEX), --extra-index-url $(TORCH_INDEX)) -c constraints.txt
 NO_GPU := $(and $(filter Linux,$(shell uname -s)),$(if $(TORCH_INDEX)$(wildcard /dev/nvidia[0-9]*),,yes))

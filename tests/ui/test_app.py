@@ -185,15 +185,15 @@ def test_app_loads_no_model_and_writes_only_below_its_home(tmp_path: Path) -> No
     code = """
 import sys, urllib.request
 from agent.agent import Agent
-from ui import app
+from ui.app import main
 agent = Agent()
-made = app.create(agent)
-_, url, share = app.launch(made, port=0 or None, limits=agent.settings.limits, prevent_thread_lock=True)
+made = main.create(agent)
+_, url, share = main.launch(made, port=0 or None, limits=agent.settings.limits, prevent_thread_lock=True)
 assert share is None
 assert url.startswith("http://127.0.0.1:")
 assert b"Duet" in urllib.request.urlopen(url).read()
 made.close(verbose=False)
-assert agent.context._llm is None and agent.context._model is None
+assert agent.context._language is None and agent.context._model is None
 print("LOADED", *{"torch", "transformers", "ultralytics", "faster_whisper"} & set(sys.modules))
 """
     (tmp_path / "cwd").mkdir()
@@ -283,7 +283,7 @@ def test_page_that_is_left_in_the_middle_keeps_the_partial_answer_and_stops_the_
     answer.close()  # type: ignore[attr-defined]
     (kept,) = chat.store.turns("talk", "me")
     assert kept.messages[-1]["content"].startswith("The picture")
-    assert chat.agent._llm.spoken < len(CUP.split())  # type: ignore[union-attr]
+    assert chat.agent.context.language().llm.spoken < len(CUP.split())  # type: ignore[union-attr]
 
 
 def test_edit_asks_the_new_text_and_undo_gives_the_question_back(chat: Chat) -> None:
@@ -315,12 +315,12 @@ def test_model_that_fails_is_told_in_the_chat_and_not_how(chat: Chat, caplog: py
     def fail(prompt: str) -> str:
         raise RuntimeError("/home/somebody/weights.bin")
 
-    chat.agent._llm.say, say = fail, chat.agent._llm.say  # type: ignore[union-attr]
+    chat.agent.context.language().llm.say, say = fail, chat.agent.context.language().llm.say  # type: ignore[union-attr]
     said = last_text(chat, ask(chat, "What is there?", EXAMPLES / "photo.jpg"))
     assert "/home" not in said and "Traceback" not in said
     (number,) = re.findall(r"request ([0-9a-f]{8})", said)
     assert f"request {number} failed" in caplog.text
-    chat.agent._llm.say = say  # type: ignore[union-attr]
+    chat.agent.context.language().llm.say = say  # type: ignore[union-attr]
     assert last_text(chat, ask(chat, "What is number 6?")).startswith("It is 6.")
 
 

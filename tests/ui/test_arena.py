@@ -278,7 +278,7 @@ def test_the_two_that_hear_share_the_language_model_and_differ_in_the_speech_eng
     )
     engines = [one.agent.settings.speech_engine for one in (own, other)]
     assert engines == ["faster-whisper", "openai-whisper"]
-    assert own.agent.expert("speech") is not other.agent.expert("speech")
+    assert own.agent.context.expert("speech") is not other.agent.context.expert("speech")
     assert [one.name for one in listeners(fakes.make_agent([])[0])] == ["experts"]  # its experts hear in one way
 
 

@@ -196,7 +196,7 @@ def test_answers_of_a_batch_are_judged_in_the_arena(served: Served, tmp_path: Pa
     take, vote = served.number("take"), served.number("vote")
     assert "No answers of a batch wait" in served.post(take, [None]).text
     said = iter(["Two dogs.", "The detector found a cat."])  # what the routes say, one after the other
-    served.batch.agent.llm().say = lambda prompt: next(said)
+    served.batch.agent.context.language().llm.say = lambda prompt: next(said)
     page = "\n".join(served.queue(served.number("start"), [None, str(tmp_path), ["experts", "connector"]]))
     assert "Pairs of answers that wait for a blind vote: 1" in page
     drawn = served.post(take, [None]).text
