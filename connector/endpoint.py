@@ -71,6 +71,11 @@ class EndpointModel:
                 self._model = listed[0]
             return self._model
 
+    @property
+    def shown(self) -> str:
+        """The id as people see it: of a file's path, the file's name."""
+        return base_name(self.name)
+
     def listed(self) -> list[str]:
         """The ids of the models that the endpoint says it serves."""
         import openai
@@ -93,7 +98,7 @@ class EndpointModel:
         """See ModelInfo; asks the endpoint at its first use."""
         seen = {IMAGE, VIDEO} if self.takes(IMAGE) else set()
         heard = {AUDIO} if self.takes(AUDIO) else set()
-        return ModelInfo(self.name, "endpoint", frozenset(seen | heard), language=self.name)
+        return ModelInfo(self.shown, "endpoint", frozenset(seen | heard), language=self.shown)
 
     @property
     def language(self) -> EndpointModel:
@@ -182,14 +187,14 @@ class EndpointModel:
             if not self.takes(AUDIO if kind == AUDIO else IMAGE):
                 what = {IMAGE: "pictures", AUDIO: "sound", VIDEO: "films"}[kind]
                 raise InputError(
-                    f"the endpoint's model '{self.name}' does not take {what}; accepted: text"
+                    f"the endpoint's model '{self.shown}' does not take {what}; accepted: text"
                     f"{', pictures' if self._takes.get(IMAGE) else ''}{', sound' if self._takes.get(AUDIO) else ''}; "
                     "ask the experts route, or serve a multimodal model"
                 )
 
     def said(self, turns: list[dict[str, Any]], generation: Generation) -> Reply:
         """What follows `turns` (role, content), as it comes; stopping closes the connection and ends the work there."""
-        name = self.named_in_time(generation)
+        name = base_name(self.named_in_time(generation))
         return Reply(name, "", 0, self._stream(turns, generation))
 
     def named_in_time(self, generation: Generation) -> str:
@@ -268,6 +273,11 @@ class EndpointModel:
                     pieces.put(Token(choice.delta.content, logprob))
                 ended = ended or bool(choice.finish_reason)
         return ended
+
+
+def base_name(name: str) -> str:
+    """A model's id; of a file's path, the file's name."""
+    return name.rsplit("/", 1)[-1] if name.startswith("/") else name
 
 
 def whole(reply: Reply) -> Answered:

@@ -150,6 +150,10 @@ def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[
         text = f"{reason[0].upper()}{reason[1:]}. Ask the experts route."
         yield clock.finish(text, error=text)
         return
+    if context.apart():
+        other = context.settings.llm
+        text = f"another language model than the experts route's ({info.language} here, {other} there)"
+        yield clock.step("note", "connector", text=text)
     longest = bounds.longest(context.settings.max_new_tokens)
     reply = model.stream(question.text, taken, bounds.generation(longest), question.history)
     for stage in reply.stages:

@@ -10,11 +10,14 @@ from pathlib import Path
 import fakes
 import pytest
 import tiny
+from checkpoints import build
 from fakes import FakeExpert, P, found, image, make_agent, sound, video
 
 from agent.agent import Agent
 from agent.answer import Step
-from agent.answering.routes import choose_experts
+from agent.answering.routes import ROUTES, choose_experts
+from agent.clock import Bounds
+from connector.base import Turn
 from connector.llm.templates import prompt_ids
 from experts.base import Finding
 from experts.config import Settings
@@ -346,3 +349,39 @@ def test_without_a_connector_its_route_says_so_and_the_experts_answer_untuned(tm
 def test_server_profile_without_an_address_is_refused_before_any_question() -> None:
     with pytest.raises(ConfigError, match="needs endpoint, .* accepted: http://HOST:PORT/v1"):
         Agent(Settings(profile="server", endpoint="localhost"))
+
+
+def test_a_pretrained_model_answers_both_routes_with_the_same_weights(tmp_path: Path) -> None:
+    agent = Agent(Settings(model=str(build("qwen2_vl", tmp_path / "qwen")), max_new_tokens=4), experts={})
+    experts, connector = agent.ask("What is it?", image=image(side=40), route="both")
+    assert agent.context.shared() and not experts.error and not connector.error
+    llm = next(step for step in connector.trace if step.kind == "llm")
+    told = {key: llm.data[key] for key in ("model", "precision", "device")}
+    assert told == {"model": "qwen", "precision": "float32", "device": "cpu"}
+    assert next(step for step in experts.trace if step.kind == "llm").name == "qwen"
+
+
+def test_a_captioner_needs_a_language_model_and_the_answer_says_that_the_two_differ(tmp_path: Path) -> None:
+    captioner = str(build("git", tmp_path / "git"))
+    alone = Agent(Settings(model=captioner, max_new_tokens=4), experts={})
+    experts, connector = alone.ask("What is it?", image=image(side=40), route="both")
+    assert "cannot speak without a picture" in experts.error and not connector.error
+    llm = fakes.lettered(tiny.model()).llm
+    llm.model.save_pretrained(tmp_path / "llm")
+    llm.tokenizer.save_pretrained(tmp_path / "llm")
+    settings = Settings(model=captioner, llm=str(tmp_path / "llm"), max_new_tokens=4)
+    both = Agent(settings, experts={"detect": FakeExpert("detect", DOGS)})
+    experts, connector = both.ask("What is it?", image=image(side=40), route="both")
+    assert not experts.error and not both.context.shared()
+    assert "another language model than the experts route's" in [s.text for s in connector.trace if s.kind == "note"][0]
+
+
+def test_earlier_turns_of_a_question_reach_the_model_as_turns() -> None:
+    agent, llm = make_agent([FakeExpert("detect", DOGS)])
+    asked = replace(
+        agent.question("And what colour?", image=image()),
+        history=(Turn("user", "What vehicle is there?"), Turn("assistant", "A bus.")),
+    )
+    list(ROUTES["experts"](asked, agent.context, Bounds()))
+    prompt = llm.prompts[-1]
+    assert prompt.index("What vehicle is there?") < prompt.index("A bus.") < prompt.index("And what colour?")

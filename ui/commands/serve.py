@@ -17,7 +17,7 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Let experts look anew
 
 def serve(
     host: Annotated[str, typer.Option("--host", help="Where to listen; 0.0.0.0 is everywhere.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8910,
     queue: Annotated[int, typer.Option("--queue", min=0, help="Questions that may wait; more are refused (429).")] = 8,
     at_once: Annotated[int, typer.Option("--at-once", min=1, help="Questions that are answered at a time.")] = 1,
     max_body: Annotated[int, typer.Option("--max-body", min=1, help="Largest request in MB, media included.")] = 64,
