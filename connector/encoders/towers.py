@@ -46,6 +46,9 @@ TOWERS: dict[str, Preset] = {
 }
 
 
+SEEN = ("clip", "siglip")  # in the model type of a vision config that TransformersTower reads
+
+
 class Tower:
     """Base: a checkpoint read once, at the first use, and one batch of views at a time.
 
@@ -154,10 +157,16 @@ class TransformersTower(Tower):
 
         self._mean, self._std = CLIP_MEAN, CLIP_STD
         if _has_file(self.source, "preprocessor_config.json"):
-            how = AutoImageProcessor.from_pretrained(self.source)
+            how = AutoImageProcessor.from_pretrained(self.source, trust_remote_code=False)
             self._mean, self._std = tuple(how.image_mean), tuple(how.image_std)
         family = SiglipVisionModel if "siglip" in self._config.model_type else CLIPVisionModel
-        return family.from_pretrained(self.source)
+        net, told = family.from_pretrained(self.source, output_loading_info=True)
+        if missing := sorted(told["missing_keys"]):  # of a folder that holds another kind of model
+            raise WeightsError(
+                f"encoder '{self.shown}' lacks {len(missing)} weights of a CLIP-like vision model ({missing[0]} ...), "
+                "and random ones would stand in for them; accepted: a folder that holds a CLIP or SigLIP model"
+            )
+        return net
 
     def _one(self, net: Any, views: torch.Tensor) -> torch.Tensor:
         pixels = _pixels(views, self._mean, self._std, net)
@@ -170,8 +179,14 @@ def _vision_config(source: str) -> Any:
     """The vision part of a checkpoint's config."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(source)
-    return getattr(config, "vision_config", config)
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    vision = getattr(config, "vision_config", config)
+    if not any(kind in vision.model_type for kind in SEEN):
+        raise ConfigError(
+            f"'{Path(source).name}' holds a vision model of type {vision.model_type}; accepted as encoders: CLIP, "
+            "SigLIP, timm's models and Whisper; a whole multimodal model is named with --model"
+        )
+    return vision
 
 
 def _has_file(source: str, name: str) -> bool:
@@ -248,7 +263,7 @@ class WhisperTower(Tower):
 
         if size_px:
             raise ConfigError(f"encoder '{Path(name).name}' hears windows of one length; 'size_px' is for images")
-        self._config = _opened(source, lambda: AutoConfig.from_pretrained(source))
+        self._config = _opened(source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False))
         self._mel = _opened(source, lambda: WhisperFeatureExtractor.from_pretrained(source))
         super().__init__(name, source, tiles, 0)
         self.views = Windows(self._mel.chunk_length, tiles)

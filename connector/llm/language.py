@@ -202,9 +202,12 @@ def _pretrained(path: str, dtype: torch.dtype) -> Any:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    return family.from_pretrained(path, dtype=dtype)
+    model, told = family.from_pretrained(path, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+    if missing := sorted(told["missing_keys"]):
+        raise ValueError(f"{len(missing)} weights are missing ({missing[0]} ...), random ones would stand in for them")
+    return model
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -218,10 +221,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
     path = str(converted.folder_of(name) if name in catalogue.WEIGHTS else name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except OSError as error:
         raise _not_there(name, path, error) from None
-    except (ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, KeyError, RuntimeError, ImportError) as error:  # Vicuna's wants sentencepiece
         raise ModelError(f"'{name}' has no tokenizer that transformers can load: {_one_line(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

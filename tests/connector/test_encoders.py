@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoints import build
 
 from connector.encoders import registry
 from connector.encoders.registry import ENCODERS, LiteEncoder
@@ -286,3 +287,10 @@ def test_the_embedded_encoder_s_width_is_that_of_its_parts() -> None:
 def test_the_embedded_encoder_has_one_size() -> None:
     with pytest.raises(ConfigError, match=r"sees 224 px a view, not 336; use more tiles"):
         registry.load("efficientnet-lite0", 2, 336)
+
+
+@pytest.mark.parametrize("family", ["llava", "idefics3", "git", "qwen2_vl", "florence2"])
+def test_a_whole_multimodal_model_is_never_an_encoder_with_random_weights(family: str, tmp_path: Path) -> None:
+    folder = build(family, tmp_path / family)
+    with pytest.raises((ConfigError, WeightsError), match="accepted"):
+        registry.load(str(folder)).encode([Image.open(np.zeros((28, 28, 3), np.uint8), name="black.png")])
