@@ -537,7 +537,7 @@ def test_file_name_and_earlier_text_cannot_pose_as_evidence() -> None:
     ],
 )
 def test_only_questions_that_point_back_look_back(question: str, back: bool) -> None:
-    assert bool(recall.BACK.search(question)) == back
+    assert bool(recall.REFERS_BACK.search(question)) == back
 
 
 # Demonstrations, LangChain, the command line
