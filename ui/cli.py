@@ -37,6 +37,27 @@ COMMANDS: dict[str, str] = {  # command -> module:function, or module:app for a 
     "votes": "ui.commands.votes:app",
     "ui": "ui.commands.serve:ui",
 }
+SUMMARIES: dict[str, str] = {  # command -> its line in `duet --help`, which imports no command
+    "ask": "Ask a question about media.",
+    "orchestrate": "Ask with a language model that plans, decides and refines.",
+    "tool": "Run one expert on one file.",
+    "tools": "List the experts.",
+    "run": "Run the tool calls of a plan file and print what they gave, as JSON.",
+    "serve": "Serve OpenAI's API at /v1 and MCP at /mcp.",
+    "mcp": "Serve MCP over stdin and stdout, as desktop programs start it.",
+    "traces": "Recorded questions: list them, look at one, export them.",
+    "memory": "What is remembered: list it, search it, forget it.",
+    "models": "Multimodal models that can be the connector.",
+    "weights": "The weights: what there is, fetch it, check it.",
+    "data": "Data that the connector learns from.",
+    "train": "Train a stage; its checkpoints, log and saved model go into --out.",
+    "average": "Save a mean of two models' weights.",
+    "evaluate": "Measure routes on a benchmark; a run that was cut off goes on where it was.",
+    "calibrate": "Fit the policy of route auto to rows of both routes, and report it as a router.",
+    "compare": "Compare routes on your own questions; a run that was cut off goes on where it was.",
+    "votes": "The arena's votes: out, in, and what they say.",
+    "ui": "Chat with either interface and compare them, in the browser.",
+}
 STOPPED = 130  # exit code after an interrupt, as shells have it
 
 
@@ -62,6 +83,10 @@ class _Commands(typer.core.TyperGroup):
                 command.no_args_is_help = False  # a command that is missing is an error like any other
             self.commands[cmd_name] = command
         return self.commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in COMMANDS and not args[0].startswith("-"):

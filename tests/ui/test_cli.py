@@ -279,3 +279,15 @@ def test_expert_that_was_given_up_does_not_keep_the_program_from_ending(tmp_path
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50)
     assert (ended.returncode, ended.stderr) == (1, "")
     assert json.loads(ended.stdout)["steps"][0]["error"] == "not done within 0 s"
+
+
+def test_the_summaries_in_the_help_are_what_the_commands_say_of_themselves() -> None:
+    import typer.main
+
+    from ui import cli
+
+    group: Any = typer.main.get_command(cli.app)
+    assert list(cli.SUMMARIES) == list(cli.COMMANDS)
+    for name, summary in cli.SUMMARIES.items():
+        said = " ".join(group.get_command(None, name).help.split())
+        assert said.startswith(summary.rstrip(".")), name
