@@ -32,7 +32,7 @@ LOCAL := ./.ci/stand-ins/opencv-python$(if $(TORCH_INDEX), ./.ci/stand-ins/trito
 INSTALL := $(PIP) install --no-compile$(if $(TORCH_INDEX), --extra-index-url $(TORCH_INDEX)) -c constraints.txt
 NO_GPU := $(and $(filter Linux,$(shell uname -s)),$(if $(TORCH_INDEX)$(wildcard /dev/nvidia[0-9]*),,yes))
 
-# The suite runs on all cores unless a part of it is named
+# The suite runs on all cores, a thread each, unless a part of it is named
 PARALLEL := $(if $(ARGS),,-n auto --dist worksteal)
 
 CHROMIUM := /usr/bin/chromium
@@ -56,7 +56,7 @@ ui: weights
 	$(call run,ui $(ARGS))
 
 test: $(DEV) weights
-	$(QUIET) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	$(if $(ARGS),,OMP_NUM_THREADS=1) $(QUIET) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 check: $(DEV)
 	$(BIN)/python -m ruff check .

@@ -21,7 +21,10 @@ SOURCES = ("detect", "tag", "ocr")
 MOST_LINES, MOST_NEW_TOKENS = 3, 60
 LEAST_TAG = 0.2  # of a tag that is told: below, it is one guess among several
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-PROMPTS = {"florence2": "<CAPTION>"}  # model type -> what it is asked; "" or a chat message otherwise
+PROMPTS = {
+    "florence2": "<CAPTION>",
+    "instructblip": "A short image description:",
+}  # model type -> what it is asked; "" or a chat message otherwise
 REQUEST = "Describe the image in one sentence."  # to models that chat
 
 Writer = Callable[[Image], tuple[str, float]]  # -> a sentence and its score

@@ -10,7 +10,6 @@ from agent.checking.claims import NUMBERS, number, sentences
 from experts.base import Finding
 from experts.evidence.categories import plural, singular
 
-REPLACED = ("colour", "position", "text", "number")  # kinds of claims whose words are exchanged and nothing else
 VOWELS = "aeiou"
 
 

@@ -160,7 +160,8 @@ class TransformersTower(Tower):
             how = AutoImageProcessor.from_pretrained(self.source, trust_remote_code=False)
             self._mean, self._std = tuple(how.image_mean), tuple(how.image_std)
         family = SiglipVisionModel if "siglip" in self._config.model_type else CLIPVisionModel
-        net, told = family.from_pretrained(self.source, output_loading_info=True)
+        read: Any = family.from_pretrained
+        net, told = read(self.source, output_loading_info=True)
         if missing := sorted(told["missing_keys"]):  # of a folder that holds another kind of model
             raise WeightsError(
                 f"encoder '{self.shown}' lacks {len(missing)} weights of a CLIP-like vision model ({missing[0]} ...), "

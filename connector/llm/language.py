@@ -204,7 +204,8 @@ def _pretrained(path: str, dtype: torch.dtype) -> Any:
     logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model, told = family.from_pretrained(path, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+    read: Any = family.from_pretrained
+    model, told = read(path, dtype=dtype, trust_remote_code=False, output_loading_info=True)
     if missing := sorted(told["missing_keys"]):
         raise ValueError(f"{len(missing)} weights are missing ({missing[0]} ...), random ones would stand in for them")
     return model

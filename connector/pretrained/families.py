@@ -33,15 +33,6 @@ FAMILIES: dict[str, Family] = {
     "udop": Family("{question}", most_media=1, text=NONE),
     "mllama": Family("{images}{question}"),
 }
-CAPTION_PROMPTS = {  # what a family is asked where a description is wanted; others: DESCRIBE
-    "blip": "",
-    "git": "",
-    "blip-2": "",
-    "florence2": "<MORE_DETAILED_CAPTION>",
-    "paligemma": "caption en",
-    "kosmos-2": "An image of",
-}
-DESCRIBE = "Describe the picture in one sentence."
 
 
 def family_of(model_type: str) -> Family:

@@ -73,10 +73,7 @@ class Prompts:
     def text_inputs(self, conversations: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any]:
         """The same for turns of text alone (role, content)."""
         if self.template:
-            turns = [
-                [_turn(turn["role"], [_text(self._typed(turn["content"]))]) for turn in one] for one in conversations
-            ]
-            return self._templated(turns)
+            return self._templated([[self._typed_turn(turn) for turn in one] for one in conversations])
         joined = ["\n\n".join(self._typed(turn["content"]) for turn in one) + " " for one in conversations]
         return dict(self.tokenizer(joined, return_tensors="pt", padding=True))
 

@@ -46,30 +46,29 @@ def train(
 
     from connector.encoders.features import FeatureCache
     from connector.opening import EMBEDDED_LLM
-    from connector.training import prepare
+    from connector.training import prepare, trainer
     from connector.training.stages import parse_settings, stage_config
-    from connector.training.trainer import say_line as say
-    from connector.training.trainer import train as run_stage
     from experts.config import load_settings
 
     config, folders = stage_config(stage, **parse_settings(settings or [])), data or []
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    if device == "cpu":
-        os.environ["ACCELERATE_USE_CPU"] = "true"
+    os.environ |= {"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {}
     model = prepare.open_model(llm or load_settings().llm or EMBEDDED_LLM, connector, folders, start)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
     mixture = prepare.Mixture(per_scene, captions, readings, dialogue)
-    task = prepare.open_task(model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=say)
+    task = prepare.open_task(
+        model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=trainer.say_line
+    )
     looked = None
     if held_out is not None:
         held = prepare.Mixture(per_scene)
-        looked = prepare.open_task(model, config, [held_out], cache, mixture=held, limit=600, say=say)
-    run = run_stage(model, task, config, out, start=start, held_out=looked, say=say)
+        looked = prepare.open_task(model, config, [held_out], cache, mixture=held, limit=600, say=trainer.say_line)
+    run = trainer.train(model, task, config, out, start=start, held_out=looked, say=trainer.say_line)
     if run.ended == "signal":
-        say(f"stopped after step {run.progress.step}; the same command goes on from there")
+        trainer.say_line(f"stopped after step {run.progress.step}; the same command goes on from there")
         raise typer.Exit(130)
     if stage == "warmup" and looked:
-        prepare.open_slots(model, looked, say)
+        prepare.open_slots(model, looked, trainer.say_line)
     _save(model, out, config, prepare.entry(stage, run, folders, mixture, task), start)
 
 

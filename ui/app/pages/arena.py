@@ -112,14 +112,9 @@ class Page:
             file_types=["image", "video", "audio"], file_count="multiple", elem_id="arena-ask",
         )  # fmt: skip
         self.media = gr.Gallery(
-            label=word("arena_media"),
-            columns=4,
-            height=220,
-            object_fit="contain",
-            visible=False,
-            interactive=False,
+            label=word("arena_media"), columns=4, height=220, object_fit="contain", visible=False, interactive=False,
             elem_id="arena-media",
-        )
+        )  # fmt: skip
         self.sound = gr.HTML("", elem_id="arena-sound")
         self.status = gr.Markdown("", elem_id="arena-status")
         with gr.Row(equal_height=True):

@@ -225,8 +225,7 @@ class Chat:
             yield {self.chatbot: messages(turns), self.box: idle}
             return
         turn = Turn(len(turns) + 1, question.text, route, media)
-        owner = browser["owner"] or secrets.token_urlsafe(12)
-        browser = {"owner": owner, "conversation": browser["conversation"] or secrets.token_urlsafe(8)}
+        browser = {key: browser[key] or secrets.token_urlsafe(12) for key in ("owner", "conversation")}
         timeline = Timeline(language, turn.number)
         turn.messages = timeline.messages()
         busy = gr.MultimodalTextbox(value=None, submit_btn=False, stop_btn=True)
@@ -234,8 +233,8 @@ class Chat:
         with self.running.begin(request.session_hash or "") as stop:
             shown = 0.0
             try:
-                self.store.cut(browser["conversation"], owner, turn.number)
-                self.store.save(browser["conversation"], owner, turn)
+                self.store.cut(browser["conversation"], browser["owner"], turn.number)
+                self.store.save(browser["conversation"], browser["owner"], turn)
             except (sqlite3.Error, OSError) as error:
                 gr.Warning(words.say(language, "not_kept", reason(error)))
             try:
@@ -258,7 +257,7 @@ class Chat:
             finally:  # also where the page was left in the middle
                 turn.messages, turn.findings = timeline.messages(), timeline.findings()
                 with contextlib.suppress(sqlite3.Error, OSError):  # said above, where it could not be kept
-                    self.store.save(browser["conversation"], owner, turn)
+                    self.store.save(browser["conversation"], browser["owner"], turn)
         yield {
             self.chatbot: messages([*turns, turn]),
             self.box: gr.MultimodalTextbox(submit_btn=True, stop_btn=False),
