@@ -50,25 +50,24 @@ def train(
     from connector.training.stages import parse_settings, stage_config
     from experts.config import load_settings
 
+    say = trainer.say_line
     config, folders = stage_config(stage, **parse_settings(settings or [])), data or []
     torch.set_num_threads(threads or os.cpu_count() or 1)
     os.environ |= {"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {}
     model = prepare.open_model(llm or load_settings().llm or EMBEDDED_LLM, connector, folders, start)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
     mixture = prepare.Mixture(per_scene, captions, readings, dialogue)
-    task = prepare.open_task(
-        model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=trainer.say_line
-    )
+    task = prepare.open_task(model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=say)
     looked = None
     if held_out is not None:
         held = prepare.Mixture(per_scene)
-        looked = prepare.open_task(model, config, [held_out], cache, mixture=held, limit=600, say=trainer.say_line)
-    run = trainer.train(model, task, config, out, start=start, held_out=looked, say=trainer.say_line)
+        looked = prepare.open_task(model, config, [held_out], cache, mixture=held, limit=600, say=say)
+    run = trainer.train(model, task, config, out, start=start, held_out=looked, say=say)
     if run.ended == "signal":
-        trainer.say_line(f"stopped after step {run.progress.step}; the same command goes on from there")
+        say(f"stopped after step {run.progress.step}; the same command goes on from there")
         raise typer.Exit(130)
     if stage == "warmup" and looked:
-        prepare.open_slots(model, looked, trainer.say_line)
+        prepare.open_slots(model, looked, say)
     _save(model, out, config, prepare.entry(stage, run, folders, mixture, task), start)
 
 
