@@ -15,6 +15,7 @@ from connector.llm import converted
 from connector.llm.lean import lean_imports
 from connector.llm.streaming import Text, Token, Watch, end_tokens
 from connector.llm.streaming import stream as stream_answer
+from connector.llm.tokenizer_files import check_tokenizer
 from experts.errors import ModelError, WeightsError
 from experts.weights import catalogue
 
@@ -221,6 +222,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     path = str(converted.folder_of(name) if name in catalogue.WEIGHTS else name)
+    check_tokenizer(Path(path), name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except OSError as error:

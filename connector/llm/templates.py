@@ -91,7 +91,8 @@ def fence(evidence: str | None) -> str:
 
 def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """`text` in which no special token of this tokenizer stands: each one's first character is set apart."""
-    for token in tokenizer.get_added_vocab():
+    added = getattr(tokenizer, "get_added_vocab", None)  # mistral-common's has none
+    for token in added() if added else tokenizer.all_special_tokens:
         if len(token) > 1 and token.strip() == token and not token.isalnum():
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text

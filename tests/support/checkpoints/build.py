@@ -28,7 +28,7 @@ def build(family: str, folder: Path, seed: int = 0) -> Path:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES as MODELS
 
     shape = {**SHAPES, **OTHERS}.get(family, Shape())
-    words = tokenizer([*shape.special, "<|im_start|>", "<|im_end|>"], **shape.roles)
+    words = shape.words() if shape.words else tokenizer([*shape.special, "<|im_start|>", "<|im_end|>"], **shape.roles)
     config = shrunk(CONFIG_MAPPING[family], words, shape)
     torch.manual_seed(seed)
     name = MODELS[family]

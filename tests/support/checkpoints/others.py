@@ -23,6 +23,8 @@ GLM = Shape(
 )  # fmt: skip
 PIXTRAL = {"size": {"longest_edge": 56}, "patch_size": {"height": 14, "width": 14}}
 
+HEARD = {"audio_token": "<|audio_pad|>", "audio_bos_token": "<|audio_start|>", "audio_eos_token": "<|audio_end|>"}
+
 
 def made(shape: Shape, **more: Any) -> Shape:
     """A shape that differs from another."""
@@ -33,9 +35,8 @@ OTHERS: dict[str, Shape] = {
     "aria": Shape(
         roles={"image_token": "<image>"},
         ids={"image_token_index": "<image>"},
-        values={"vision_config": {"image_size": 490, "patch_size": 70}, "projector_patch_to_query_dict": {49: 4}, "max_value_projector_patch_to_query_dict": 4},
-        processor={"size_conversion": {490: 4}},
-        small={"image_processor": {"max_image_size": 490}},
+        values={"vision_config": {"image_size": 980, "patch_size": 140}, "projector_patch_to_query_dict": {49: 4}, "max_value_projector_patch_to_query_dict": 4},
+        processor={"size_conversion": {980: 4}},
     ),
     "aya_vision": Shape(
         special=("<image>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "TILE", "TILE_GLOBAL"),
@@ -60,7 +61,7 @@ OTHERS: dict[str, Shape] = {
     "exaone4_5": made(QWEN, values={"vision_config": SEEN}, ids={key: QWEN_IDS[key] for key in ("image_token_id", "video_token_id")}),
     "glm4v": GLM,
     "glm46v": made(GLM, like=""),
-    "glm4v_moe": GLM,
+    "glm4v_moe": made(GLM, values={"vision_config": {"out_hidden_size": 32}, "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.0, "mrope_section": [2, 3, 3]}}}),
     "glm_ocr": made(GLM, like="glm46v"),
     "glmasr": Shape(
         special=("<|pad|>", "<|begin_of_audio|>", "<|end_of_audio|>"),
@@ -85,7 +86,7 @@ OTHERS: dict[str, Shape] = {
         ids={"image_token_id": "<|media_pad|>", "video_token_id": "<|kimi_k25_video_placeholder|>"},
         values={"projection_hidden_size": 32, "text_config": {"qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16, "qk_head_dim": 24, "head_dim": 8, "q_lora_rank": 16, "kv_lora_rank": 16},
                 "vision_config": {"pos_emb_height": 8, "pos_emb_width": 8}},
-        small={"image_processor": QWEN_SIZE, "video_processor": QWEN_SIZE},
+        small={part: {"size": {"max_height": 8, "max_width": 8}} for part in ("image_processor", "video_processor")},
     ),
     "lfm3_vl": made(QWEN, values={"projector_hidden_size": 32}, small={"image_processor": {**QWEN_SIZE, "patch_size": 14}, "video_processor": {**QWEN_SIZE, "patch_size": 14}}),
     "lighton_ocr": Shape(
@@ -100,7 +101,7 @@ OTHERS: dict[str, Shape] = {
         special=("<|image|>", "<|image_start|>", "<|image_end|>", "<|patch|>", "<|tile_x_separator|>", "<|tile_y_separator|>"),
         image="<|image|>",
         ids={"image_token_index": "<|patch|>", "boi_token_index": "<|image_start|>", "eoi_token_index": "<|image_end|>"},
-        values={"text_config": {"intermediate_size_mlp": 64, "no_rope_layers": [1, 0], "moe_layers": [0, 1]},
+        values={"text_config": {"intermediate_size_mlp": 64, "num_hidden_layers": 2, "no_rope_layers": [1, 0], "moe_layers": [0, 1], "layer_types": ["chunked_attention", "full_attention"]},
                 "vision_config": {"image_size": 56, "projector_input_dim": 64, "projector_output_dim": 64, "vision_output_dim": 64, "intermediate_size": 128}},
         small={"image_processor": {"size": SQUARE_56, "max_patches": 4}},
     ),
@@ -165,6 +166,7 @@ OTHERS: dict[str, Shape] = {
         audio="<|audio_start|><|audio_pad|><|audio_end|>",
         roles={"audio_token": "<|audio_pad|>", "audio_bos_token": "<|audio_start|>", "audio_eos_token": "<|audio_end|>"},
         ids={"audio_token_id": "<|audio_pad|>"},
+        values={"audio_config": {"output_dim": 32, "downsample_hidden_size": 32, "max_position_embeddings": 13}},
     ),
     "video_llama_3": made(QWEN, ids={key: QWEN_IDS[key] for key in ("image_token_id", "video_token_id")},
                           small={"image_processor": {"size": {"shortest_edge": 196, "longest_edge": 3136}}, "video_processor": {"size": {"shortest_edge": 196, "longest_edge": 3136}}}),
@@ -195,5 +197,88 @@ OTHERS: dict[str, Shape] = {
         ids={"image_token_id": "<|patch|>", "video_token_id": "<|video|>"},
         values={"out_hidden_size": 128, "projector_hidden_size": 32, "text_config": {"layer_rope_theta": [10000.0, 0]}},
         small={"image_processor": QWEN_SIZE, "video_processor": QWEN_SIZE},
+    ),
+    "qwen2_5_omni_thinker": made(
+        QWEN,
+        special=(*QWEN.special, "<|audio_pad|>", "<|audio_start|>", "<|audio_end|>"),
+        audio="<|audio_start|><|audio_pad|><|audio_end|>",
+        roles={**QWEN.roles, **HEARD, "vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>"},
+        ids={"image_token_index": "<|image_pad|>", "video_token_index": "<|video_pad|>", "audio_token_index": "<|audio_pad|>",
+             "audio_start_token_id": "<|audio_start|>", "audio_end_token_id": "<|audio_end|>", "user_token_id": "<s>"},
+        values={"vision_config": SEEN, "audio_config": {"output_dim": 32},
+                "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}},
+        last={"vision_start_token_id": 4 + QWEN.special.index("<|vision_start|>")},
+        like="qwen2_5_omni",
+        parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128})},
+    ),
+    "qwen3_omni_moe_thinker": made(
+        QWEN,
+        special=(*QWEN.special, "<|audio_pad|>", "<|audio_start|>", "<|audio_end|>"),
+        audio="<|audio_start|><|audio_pad|><|audio_end|>",
+        roles={**QWEN.roles, **HEARD, "vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>"},
+        ids={"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>", "audio_token_id": "<|audio_pad|>",
+             "audio_start_token_id": "<|audio_start|>", "user_token_id": "<s>"},
+        values={"vision_config": {"out_hidden_size": 32, "num_position_embeddings": 16, "patch_size": 14, "deepstack_visual_indexes": [0]},
+                "audio_config": {"output_dim": 32, "downsample_hidden_size": 32},
+                "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}},
+        last={"vision_start_token_id": 4 + QWEN.special.index("<|vision_start|>")},
+        like="qwen3_omni_moe",
+        parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128}), "image_processor": ("Qwen2VLImageProcessor", {**QWEN_SIZE, "patch_size": 14}),
+               "video_processor": ("Qwen2VLVideoProcessor", {**QWEN_SIZE, "patch_size": 14})},
+    ),
+    "granite_speech": Shape(
+        special=("<|audio|>",),
+        image="",
+        audio="<|audio|>",
+        ids={"audio_token_index": "<|audio|>"},
+        values={"text_config": {"model_type": "granite"}, "has_lora_adapter": False, "encoder_config": {"hidden_dim": 32, "dim_head": 16, "output_dim": 8},
+                "projector_config": {"model_type": "blip_2_qformer", "encoder_hidden_size": 32}},
+        parts={"audio_processor": ("GraniteSpeechFeatureExtractor", {})},
+    ),
+    "got_ocr2": Shape(
+        special=("<imgpad>", "<img>", "</img>"),
+        ids={"image_token_index": "<imgpad>"},
+        values={"text_config": QWEN2, "vision_config": {"image_size": 1024, "patch_size": 16, "mlp_dim": 64, "output_channels": 32, "global_attn_indexes": []}},
+        small={"image_processor": {"size": {"height": 1024, "width": 1024}}},
+        template=False,
+    ),
+    "pix2struct": Shape(template=False, values={"vision_config": {"patch_embed_hidden_size": 768, "seq_len": 64}}, small={"image_processor": {"max_patches": 32}}),
+    "kosmos-2": Shape(
+        special=("</doc>", "<image>", "</image>", "</chunk>", "</line>", "<phrase>", "</phrase>", "<object>", "</object>", "</delimiter_of_multi_objects/>",
+                 "<grounding>", *(f"<patch_index_{at:04d}>" for at in range(4))),
+        values={"latent_query_num": 64},
+        parts={"image_processor": ("CLIPImageProcessor", {**CLIP, "image_seq_length": 4})},
+        processor={"num_patch_index_tokens": 4},
+        processor_class="Kosmos2Processor",
+        template=False,
+    ),
+    "idefics": Shape(
+        special=("<image>", "<fake_token_around_image>"),
+        values={"vision_config": {"embed_dim": 32, "image_size": 28}, "perceiver_config": {"resampler_n_latents": 4, "resampler_depth": 1, "resampler_n_heads": 2, "resampler_head_dim": 16}, "additional_vocab_size": 0},
+        small={"image_processor": {"image_size": 28}},
+    ),
+    "deepseek_vl_hybrid": Shape(
+        roles={"image_token": "<image>"},
+        ids={"image_token_id": "<image>"},
+        processor={"num_image_tokens": 4},
+        values={"high_res_vision_config": {"image_size": 64, "output_channels": 32, "global_attn_indexes": [1], "mlp_dim": 64}},
+        small={"image_processor": {"size": SQUARE, "min_size": 14, "high_res_size": {"height": 64, "width": 64}}},
+    ),
+    "fast_vlm": Shape(
+        ids={"image_token_id": "<image>"},
+        values={"text_config": QWEN2, "vision_config": {"model_type": "timm_wrapper", "architecture": "resnet18", "do_pooling": False}},
+        like="llava",
+        processor={"patch_size": 32, "vision_feature_select_strategy": "full"},
+        small={"image_processor": {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}}},
+    ),
+    "perception_lm": Shape(
+        special=("<image>", "<video>"),
+        video="<video>",
+        roles={"image_token": "<image>", "video_token": "<video>"},
+        ids={"image_token_id": "<image>", "video_token_id": "<video>"},
+        values={"text_config": LLAMA, "vision_use_cls_token": False, "projector_pooling_ratio": 1,
+                "vision_config": {"model_type": "timm_wrapper", "architecture": "vit_pe_core_tiny_patch16_384", "model_args": {"img_size": [64, 64], "embed_dim": 32, "depth": 1, "global_pool": "", "use_post_transformer_norm": False}}},
+        processor={"patch_size": 16, "pooling_ratio": 1},
+        small={"image_processor": {"tile_size": 64, "max_num_tiles": 2}, "video_processor": {"size": {"height": 64, "width": 64}}},
     ),
 }  # fmt: skip

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from checkpoints.tokens import tekken
+
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 2, "head_dim": 16, "embed_dim": 32, "depth": 2, "num_heads": 2, "d_model": 32,
@@ -42,6 +44,7 @@ class Shape:
     films: bool = False  # takes films itself
     like: str = ""  # the family whose processor and parts are used, where the tables of transformers name none
     processor_class: str = ""
+    words: Callable[[], Any] | None = None  # a tokenizer of another kind
 
 
 def shrunk(kind: Any, words: Any, shape: Shape) -> Any:
@@ -230,6 +233,7 @@ SHAPES: dict[str, Shape] = {
     "blip-2": BLIP2,
     "instructblip": BLIP2,
     "florence2": Shape(
+        values={"vision_config": {"embed_dim": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2), "num_groups": (1, 1, 2, 2), "depths": (1, 1, 1, 1)}},
         roles={"image_token": "<image>"},
         ids={"image_token_id": "<image>"},
         processor={"num_additional_image_tokens": 1},
@@ -249,6 +253,13 @@ SHAPES: dict[str, Shape] = {
         values={"text_config": {"model_type": "qwen2"}},
         parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128})},
         processor={"audio_token": "<|AUDIO|>", "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>"},
+    ),
+    "voxtral": Shape(
+        words=tekken,
+        values={"text_config": LLAMA, "hidden_size": 32, "audio_config": {"intermediate_size": 128}},
+        parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128})},
+        ids={"audio_token_id": "[AUDIO]"},
+        template=False,
     ),
     "blip": Shape(small={"image_processor": {"size": SQUARE}}, template=False),
     "git": Shape(parts={"image_processor": ("CLIPImageProcessor", CLIP)}, template=False),
