@@ -6,7 +6,7 @@ import contextlib
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -81,10 +81,10 @@ class LanguageModel:
 
         halting = stop or threading.Event()
 
-        def generate(watch: Watch, halted: Callable[[], bool]) -> None:
+        def generate(watch: Watch) -> None:
             inputs = embeddings[None]  # [1, T, D]
             with torch.inference_mode(), within or contextlib.nullcontext():
-                self._generate(inputs, inputs.new_ones(inputs.shape[:2]), max_new_tokens, watch, rules, halted)
+                self._generate(inputs, inputs.new_ones(inputs.shape[:2]), max_new_tokens, watch, rules)
 
         return stream_answer(self._lock, Text(self.tokenizer, self.ends), generate, halting, self._failed)
 
@@ -131,11 +131,10 @@ class LanguageModel:
         max_new_tokens: int,
         watch: Watch,
         rules: LogitsRule | None = None,
-        halted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Greedy decoding after inputs [B, T, D_llm] with mask [B, T]; no six tokens in a row are said twice."""
         import torch
-        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, StoppingCriteriaList
+        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
         with torch.inference_mode():
             self.model.generate(
@@ -146,7 +145,6 @@ class LanguageModel:
                 synced_gpus=False,  # one process: else torch's parallel parts are imported to find that out
                 pad_token_id=self.tokenizer.pad_token_id,
                 logits_processor=LogitsProcessorList([rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), watch]),
-                stopping_criteria=StoppingCriteriaList([lambda *_, **__: halted()]),
             )
 
     def _failed(self, error: BaseException) -> ModelError:

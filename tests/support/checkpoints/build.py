@@ -38,6 +38,8 @@ def build(family: str, folder: Path, seed: int = 0) -> Path:
         for parameter in model.parameters():  # larger than the usual 0.02: every input is to matter
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.25)
+            elif parameter.numel() == 1 and not parameter.any():
+                parameter.fill_(0.5)  # a gate that begins closed
     model.generation_config.eos_token_id = words.eos_token_id
     model.generation_config.pad_token_id = words.pad_token_id
     model.save_pretrained(folder)

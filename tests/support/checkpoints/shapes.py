@@ -233,7 +233,14 @@ SHAPES: dict[str, Shape] = {
     "blip-2": BLIP2,
     "instructblip": BLIP2,
     "florence2": Shape(
-        values={"vision_config": {"embed_dim": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2), "num_groups": (1, 1, 2, 2), "depths": (1, 1, 1, 1)}},
+        values={
+            "vision_config": {
+                "embed_dim": (16, 16, 32, 32),
+                "num_heads": (1, 1, 2, 2),
+                "num_groups": (1, 1, 2, 2),
+                "depths": (1, 1, 1, 1),
+            }
+        },
         roles={"image_token": "<image>"},
         ids={"image_token_id": "<image>"},
         processor={"num_additional_image_tokens": 1},

@@ -59,7 +59,9 @@ def tekken() -> Any:
             "default_num_special_tokens": count,
             "version": "v7",
         },
-        "vocab": [{"rank": at, "token_bytes": base64.b64encode(bytes([at])).decode(), "token_str": None} for at in range(256)],
+        "vocab": [
+            {"rank": at, "token_bytes": base64.b64encode(bytes([at])).decode(), "token_str": None} for at in range(256)
+        ],
         "special_tokens": [
             {"rank": at, "token_str": special.get(at, f"<SPECIAL_{at}>"), "is_control": True} for at in range(count)
         ],
