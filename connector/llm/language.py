@@ -179,14 +179,14 @@ def load(name: str, device: str = "auto") -> LanguageModel:
     """
     import torch
 
-    place = choose_device(device)
-    dtype = torch.bfloat16 if place == "cuda" else torch.float32
-    path = str(converted.folder_of(name) if name in catalogue.WEIGHTS else name)
+    where = choose_device(device)
+    dtype = torch.bfloat16 if where == "cuda" else torch.float32
+    path = str(converted.folder_of(name)) if name in catalogue.WEIGHTS else located(name)
     ours = dtype == torch.float32 and converted.is_ours(Path(path))
     try:
         with lean_imports() if ours else contextlib.nullcontext():
-            read: Any = converted.mapped(Path(path)) if ours else _pretrained(path, dtype)
-            model = read.to(place)
+            read: Any = converted.mapped(Path(path)) if ours else read_whole(path, dtype)
+            model = read.to(where)
     except OSError as error:
         raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:
@@ -194,7 +194,7 @@ def load(name: str, device: str = "auto") -> LanguageModel:
     return LanguageModel(model, load_tokenizer(name), name)
 
 
-def _pretrained(path: str, dtype: torch.dtype) -> Any:
+def read_whole(path: str, dtype: torch.dtype) -> Any:
     """The causal or encoder-decoder model of a folder or a hub name."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.utils import logging
@@ -210,6 +210,18 @@ def _pretrained(path: str, dtype: torch.dtype) -> Any:
     return model
 
 
+def located(name: str) -> str:
+    """A name as transformers takes it: a folder's path without `~`, a hub name as it is."""
+    path = Path(name).expanduser()
+    return str(path) if path.is_dir() else name
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two names are one model's: equal, or one folder's by two spellings (relative, a link, `~`, a last /)."""
+    first, second = Path(one).expanduser(), Path(other).expanduser()
+    return one == other or (first.is_dir() and second.is_dir() and first.samefile(second))
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of the language model `name`, with a padding token; see `load`.
 
@@ -219,7 +231,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    path = str(converted.folder_of(name) if name in catalogue.WEIGHTS else name)
+    path = str(converted.folder_of(name)) if name in catalogue.WEIGHTS else located(name)
     check_tokenizer(Path(path), name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)

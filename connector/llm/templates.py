@@ -123,13 +123,27 @@ def prompt_ids(
     earlier = [(role, defuse(tokenizer, text)) for role, text in history]
     form = chat_text(tokenizer, messages(asked, evidence=seen, image=has_image, stage=stage, history=earlier))
     before, slot, after = form.partition(SLOT)
-    ids = list(tokenizer(before, add_special_tokens=False).input_ids)
+    begin, end = around(tokenizer)
+    ids = [*begin, *tokenizer(before, add_special_tokens=False).input_ids]
     slots: list[int] = []
     if slot:
         slots = list(range(len(ids), len(ids) + image_tokens))
         ids += [tokenizer.pad_token_id] * image_tokens
         ids += tokenizer(after, add_special_tokens=False).input_ids
+    ids += end
     return Encoded(ids, [IGNORED] * len(ids), slots)
+
+
+def around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The tokens that this tokenizer sets before and after a plain text: LLaMA's <s>, T5's </s>.
+
+    None where it has a chat form, which holds what it wants itself.
+    """
+    if tokenizer.chat_template:
+        return [], []
+    bare, whole = (list(tokenizer("a", add_special_tokens=special).input_ids) for special in (False, True))
+    at = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), len(whole))
+    return whole[:at], whole[at + len(bare) :]
 
 
 def encode(

@@ -56,7 +56,7 @@ def open_model(
     words = llms.load(llm)
     if start and (start / "config.json").is_file():
         saved = json.loads((start / "config.json").read_text())
-        if saved["llm"] != llm:
+        if not llms.same(saved["llm"], llm):
             raise TrainingError(f"'{start.name}' was trained with '{saved['llm']}', not with '{llm}'")
         eyes = registry.load(saved["encoder"], saved["tiles"], saved.get("size_px", 0))
         started = build(saved["connector"], words)
