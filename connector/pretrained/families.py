@@ -15,6 +15,7 @@ class Family:
     prompt: str = ""
     most_media: int | None = None  # media in one question; None: as many as the context holds
     text: str = ""  # the attribute that speaks without a picture; "" = the model itself; NONE = nothing does
+    part: str = ""  # the part that answers and alone is read, where the model also makes speech
     films: bool = True  # whether films go through the video processor where there is one; else as frames
 
 
@@ -31,6 +32,8 @@ FAMILIES: dict[str, Family] = {
     "paligemma": Family("{images}{question}"),
     "fuyu": Family("{question}\n", most_media=1),
     "udop": Family("{question}", most_media=1, text=NONE),
+    "qwen2_5_omni": Family(part="thinker"),
+    "qwen3_omni_moe": Family(part="thinker"),
     "glmasr": Family(most_media=1),
     "qwen3_asr": Family(most_media=1),
     "got_ocr2": Family(

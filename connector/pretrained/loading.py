@@ -47,8 +47,10 @@ def open_pretrained(
     parameters = count_parameters(folder, shown)
     check_fits(shown, parameters, kind, place)
     processor = _processor(folder, shown)
-    model = _weights(folder, shown, config, kind, place)
     family = family_of(config.model_type)
+    if family.part:
+        config = getattr(config, f"{family.part}_config")
+    model = _weights(folder, shown, config, kind, place)
     info = ModelInfo(
         name=shown,
         kind="pretrained",

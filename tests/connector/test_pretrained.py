@@ -254,7 +254,7 @@ def test_out_of_memory_is_an_honest_error_and_the_next_question_works(
 
 
 def test_the_sound_of_a_film_is_heard_by_a_model_that_takes_both(opened: Any) -> None:
-    model = opened("qwen2_5_omni_thinker")
+    model = opened("qwen2_5_omni")
     assert model.info.modalities == {"audio", "image", "video"}
     silent, loud, other = (dataclasses.replace(film(), audio=track) for track in (None, sound(0), sound(1)))
     assert model.tokens([loud]) > model.tokens([silent])
