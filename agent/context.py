@@ -117,11 +117,11 @@ class Context:
             self.untuned = str(error)
             return open_language(s)
 
-    def apart(self) -> bool:
+    def has_separate_language(self) -> bool:
         """Whether the settings name another language model for the experts route than the multimodal model's own."""
         return bool(self.settings.llm and self.settings.model)
 
-    def shared(self) -> bool:
+    def shares_weights(self) -> bool:
         """Whether both routes speak through the same weights; a comparison of the two says where they do not."""
         return self.language() is self.model().language
 

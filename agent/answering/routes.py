@@ -58,7 +58,7 @@ def choose_experts(question: Question, kinds: Mapping[str, Iterable[str]]) -> li
 
 
 @dataclass
-class Seen:
+class Gathered:
     """What the experts found by medium, which of them failed on it, and why."""
 
     findings: dict[str, list[Finding]]
@@ -67,9 +67,9 @@ class Seen:
 
 
 def gather(
-    question: Question, plan: Sequence[tuple[str, Media]], seen: Seen, context: Context, clock: Clock
+    question: Question, plan: Sequence[tuple[str, Media]], gathered: Gathered, context: Context, clock: Clock
 ) -> Iterator[Step]:
-    """Experts at work beside each other; what they find and how they fail goes into `seen`. Ends early when stopped."""
+    """Experts at work beside each other; findings and failures go into `gathered`. Ends early when stopped."""
     bounds, workers = clock.bounds, Workers()
     asked = [
         (name, medium, workers.look(partial(context.expert, name), medium, context.cache)) for name, medium in plan
@@ -91,37 +91,37 @@ def gather(
             times = {"since": look.begun, "seconds": look.seconds}
             faults = [(who, reason, times) for who, reason in zip(names, why, strict=True)]
             faults = [(name, look.error, times)] if look.error else faults
-            seen.findings[medium.name] += kept
+            gathered.findings[medium.name] += kept
             if not look.error:
                 data = {"weights": context.expert(name).weights, **about, **({"cached": True} if look.cached else {})}
                 yield clock.step("expert", name, **times, findings=kept, data=data)
         for who, reason, when in faults:
-            seen.failed[medium.name].append(who)
-            seen.reasons.append(f"{who} failed ({reason})")
+            gathered.failed[medium.name].append(who)
+            gathered.reasons.append(f"{who} failed ({reason})")
             yield clock.step("error", who, **when, text=reason, data=about)
 
 
 def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
     """Media -> experts -> findings -> evidence text -> the language model."""
     clock = Clock("experts", bounds)
-    yield from taken_in(question, clock)
+    yield from media_steps(question, clock)
     own = context.settings.captioner != "composed"  # a composed caption says again what the other experts say
     there = {name: kinds for name, kinds in context.kinds().items() if own or name != "caption"}
-    seen = Seen({medium.name: [] for medium in question.media}, {medium.name: [] for medium in question.media})
-    yield from gather(question, choose_experts(question, there), seen, context, clock)
-    found = [finding for medium in question.media for finding in seen.findings[medium.name]]
+    gathered = Gathered({medium.name: [] for medium in question.media}, {medium.name: [] for medium in question.media})
+    yield from gather(question, choose_experts(question, there), gathered, context, clock)
+    found = [finding for medium in question.media for finding in gathered.findings[medium.name]]
     if bounds.stop.is_set():
         yield from stopped(clock, "", found)
         return
-    if seen.reasons and not found:
-        text = f"I cannot answer: nothing was found, and {'; '.join(seen.reasons)}"[:600].rstrip(".") + "."
+    if gathered.reasons and not found:
+        text = f"I cannot answer: nothing was found, and {'; '.join(gathered.reasons)}"[:600].rstrip(".") + "."
         yield clock.finish(text, error=text)
         return
     begun = time.perf_counter()
-    read = choose(question, seen.findings, context.memory, bounds)
+    read = choose(question, gathered.findings, context.memory, bounds)
     for text, data in read.notes:
         yield clock.step("note", "memory", since=begun, text=text, data=data)
-    evidence = "\n".join([evidence_text(question, read.findings, seen.failed, captions=own), *read.lines])
+    evidence = "\n".join([evidence_text(question, read.findings, gathered.failed, captions=own), *read.lines])
     named = cited_by(found, question.text)
     cited = (*named, *(finding for finding in read.cited if finding not in named))
     yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited)
@@ -131,13 +131,13 @@ def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[St
         yield clock.step("note", "connector", text=f"answered without its adapter: {context.untuned}")
     longest = bounds.longest(context.settings.max_new_tokens)
     reply = language.read(question.text, evidence, bounds.generation(longest), question.history)
-    yield from speak(clock, reply, found, since=begun)
+    yield from stream_reply(clock, reply, found, since=begun)
 
 
 def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
     """Media -> the multimodal model: encoder, connector and language model in one."""
     clock = Clock("connector", bounds)
-    yield from taken_in(question, clock)
+    yield from media_steps(question, clock)
     model = context.model()
     info = model.info
     taken = [medium for medium in question.media if medium.kind in info.modalities]
@@ -150,7 +150,7 @@ def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[
         text = f"{reason[0].upper()}{reason[1:]}. Ask the experts route."
         yield clock.finish(text, error=text)
         return
-    if context.apart():
+    if context.has_separate_language():
         other = context.settings.llm
         text = f"another language model than the experts route's ({info.language} here, {other} there)"
         yield clock.step("note", "connector", text=text)
@@ -158,7 +158,7 @@ def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[
     reply = model.stream(question.text, taken, bounds.generation(longest), question.history)
     for stage in reply.stages:
         yield clock.step(stage.kind, stage.name, since=stage.begun, seconds=stage.seconds, data=stage.data)
-    yield from speak(clock, reply, (), since=time.perf_counter(), info=info)
+    yield from stream_reply(clock, reply, (), since=time.perf_counter(), info=info)
 
 
 def _cannot(info: ModelInfo, medium: Media) -> str:
@@ -174,7 +174,7 @@ def _cannot(info: ModelInfo, medium: Media) -> str:
 ROUTES: dict[str, Route] = {"experts": experts, "connector": connector}
 
 
-def taken_in(question: Question, clock: Clock) -> Iterator[Step]:
+def media_steps(question: Question, clock: Clock) -> Iterator[Step]:
     """What was taken in: each medium's id, kind, hash and size."""
     for name, medium in question.by_id().items():
         data: dict[str, Any] = {"id": name, "kind": medium.kind, "sha256": medium.sha256}
@@ -187,7 +187,7 @@ def taken_in(question: Question, clock: Clock) -> Iterator[Step]:
         yield clock.step("media", medium.name, data=data)
 
 
-def speak(
+def stream_reply(
     clock: Clock, reply: Reply, findings: Sequence[Finding], since: float, info: ModelInfo | None = None
 ) -> Iterator[Step]:
     """Stream an answer, then finish; `since` is when its prompt began to be made."""
@@ -255,5 +255,5 @@ def cited_by(findings: Sequence[Finding], question: str) -> tuple[Finding, ...]:
 
 def _described(info: ModelInfo) -> dict[str, Any]:
     """What a trace tells of a model beside its name."""
-    told = {"model": info.name, "revision": info.revision, "precision": info.precision, "device": info.device}
-    return {key: value for key, value in told.items() if value}
+    identity = {"model": info.name, "revision": info.revision, "precision": info.precision, "device": info.device}
+    return {key: value for key, value in identity.items() if value}

@@ -115,8 +115,8 @@ class LanguageModel:
                 self._generate(inputs, mask, max_new_tokens, watch)
         except (RuntimeError, ValueError) as error:
             raise self._failed(error) from error
-        told = [Text(self.tokenizer, self.ends).whole(ids, logprobs) for ids, logprobs in watch.rows()]
-        return [(text, confidence or 0.0) for text, confidence in told]
+        texts = [Text(self.tokenizer, self.ends).decode_all(ids, logprobs) for ids, logprobs in watch.rows()]
+        return [(text, confidence or 0.0) for text, confidence in texts]
 
     @property
     def ends(self) -> frozenset[int]:
@@ -205,8 +205,8 @@ def _pretrained(path: str, dtype: torch.dtype) -> Any:
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     read: Any = family.from_pretrained
-    model, told = read(path, dtype=dtype, trust_remote_code=False, output_loading_info=True)
-    if missing := sorted(told["missing_keys"]):
+    model, loading = read(path, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+    if missing := sorted(loading["missing_keys"]):
         raise ValueError(f"{len(missing)} weights are missing ({missing[0]} ...), random ones would stand in for them")
     return model
 

@@ -86,13 +86,13 @@ class Calibrated(Plain):
             decision = super().weigh(case)
             return Decision(decision.action, f"{decision.reason}; what was measured holds for pictures of fewer tones")
         own, other = self.shares(case)
-        told = (
+        shares_text = (
             f"to a question of kind {case.kind} {ABOUT.get(case.coverage, '')}".rstrip()
             + f" the experts are right in {own:.0%} of such cases, the connector in {sum(other) / len(other):.0%}"
         )
         if self.gain(case) > self.least_gain + self.price * own:
-            return Decision(CONSULT, f"{told}, so it is asked too")
-        return Decision(STAY, f"{told}, so the experts' answer stands")
+            return Decision(CONSULT, f"{shares_text}, so it is asked too")
+        return Decision(STAY, f"{shares_text}, so the experts' answer stands")
 
     def settle(self, case: Case, confidence: float | None, agree: bool) -> Decision:
         """The likelier answer stands; the experts' where both say the same or are as likely."""

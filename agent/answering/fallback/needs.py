@@ -84,8 +84,8 @@ def coverage(question: str, kind: str, findings: Sequence[Finding], *, seen: boo
     known = things(question)
     asked = known or tuple(filter(None, [asked_thing(question)]))
     if kind in OPEN and not asked:
-        told = any(f.expert != "tag" or f.score >= SURE_TAG for f in findings)
-        return "named" if told else "silent"
+        named_by_experts = any(f.expert != "tag" or f.score >= SURE_TAG for f in findings)
+        return "named" if named_by_experts else "silent"
     fit = [f for f in findings if f.box is not None or kind not in PLACED]
     if asked and all(any(_speaks(f, thing) for f in fit) for thing in asked):
         return "named"
