@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from agent.records.recall import choose
 from connector.base import ModelInfo, Reply
 from experts.base import Finding
 from experts.errors import ModelError
-from experts.evidence import asked_thing, compose_evidence, quoted
+from experts.evidence import asked_facts, compose_evidence, quoted
+from experts.evidence.asked import asked_things
 from experts.evidence.categories import matches
 from experts.media import Image, Media, Video
 
@@ -31,38 +31,31 @@ if TYPE_CHECKING:
 
 Route = Callable[[Question, "Context", Bounds], Iterator[Step]]
 
-READING = re.compile(
-    r"\b(read|say|says|said|written|write|text|word|words|sign|letter|number plate|label|title|spell|logo|name on)\b",
-    re.I,
-)
-LOOKING = re.compile(r"\b(describe|what (is|does) (this|the (image|picture|photo)|in the)|caption|see)\b", re.I)
-USUAL = {"image": ("detect", "tag", "caption"), "audio": ("speech",), "video": ("video",)}
+USUAL = {"image": ("detect", "tag", "ocr", "caption"), "audio": ("speech",), "video": ("video",)}
 BUILT_IN = ("detect", "tag", "ocr", "caption", "speech", "video")
 LOOKING_SHARE = 0.75  # of the time for a question that the experts may use, so that some is left to speak
 
 
 def choose_experts(question: Question, kinds: Mapping[str, Iterable[str]]) -> list[tuple[str, Media]]:
-    """Which experts look at which media: all that can see or hear it, but the reader only where reading may help.
+    """Which experts look at which media: all that can see or hear it, whatever the question says.
 
-    Reading costs ten times as much as looking, so it runs when the question asks for text, or for everything there is.
-    `kinds` maps the names of the experts there are to the kinds of media they take; plug-ins are always asked.
+    No wording can so keep an expert from what it is needed for. `kinds` maps the names of the experts there are to the
+    kinds of media they take.
     """
     plan: list[tuple[str, Media]] = []
     for medium in question.media:
-        wanted = list(USUAL[medium.kind])
-        if medium.kind == "image" and (READING.search(question.text) or LOOKING.search(question.text)):
-            wanted.append("ocr")
-        wanted += [name for name in kinds if name not in BUILT_IN and medium.kind in kinds[name]]
+        wanted = [*USUAL[medium.kind], *(name for name in kinds if name not in BUILT_IN and medium.kind in kinds[name])]
         plan += [(name, medium) for name in wanted if name in kinds]
     return plan
 
 
 @dataclass
 class Gathered:
-    """What the experts found by medium, which of them failed on it, and why."""
+    """What the experts found by medium, which of them looked at it, which failed on it, and why."""
 
     findings: dict[str, list[Finding]]
     failed: dict[str, list[str]]
+    looked: dict[str, list[str]]
     reasons: list[str] = field(default_factory=list)
 
 
@@ -93,6 +86,7 @@ def gather(
             faults = [(name, look.error, times)] if look.error else faults
             gathered.findings[medium.name] += kept
             if not look.error:
+                gathered.looked[medium.name] += within(name, medium)
                 data = {"weights": context.expert(name).weights, **about, **({"cached": True} if look.cached else {})}
                 yield clock.step("expert", name, **times, findings=kept, data=data)
         for who, reason, when in faults:
@@ -107,7 +101,7 @@ def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[St
     yield from media_steps(question, clock)
     own = context.settings.captioner != "composed"  # a composed caption says again what the other experts say
     there = {name: kinds for name, kinds in context.kinds().items() if own or name != "caption"}
-    gathered = Gathered({medium.name: [] for medium in question.media}, {medium.name: [] for medium in question.media})
+    gathered = Gathered(*({medium.name: [] for medium in question.media} for _ in range(3)))
     yield from gather(question, choose_experts(question, there), gathered, context, clock)
     found = [finding for medium in question.media for finding in gathered.findings[medium.name]]
     if bounds.stop.is_set():
@@ -121,7 +115,9 @@ def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[St
     read = choose(question, gathered.findings, context.memory, bounds)
     for text, data in read.notes:
         yield clock.step("note", "memory", since=begun, text=text, data=data)
-    evidence = "\n".join([evidence_text(question, read.findings, gathered.failed, captions=own), *read.lines])
+    evidence = "\n".join(
+        [evidence_text(question, read.findings, gathered.failed, gathered.looked, captions=own), *read.lines]
+    )
     named = cited_by(found, question.text)
     cited = (*named, *(finding for finding in read.cited if finding not in named))
     yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited)
@@ -228,29 +224,66 @@ def stopped(
     yield clock.finish(text or "Stopped before the first word.", logprob=logprob, tokens=tokens, findings=findings)
 
 
+def within(name: str, medium: Media) -> list[str]:
+    """The experts that have looked once expert `name` has: of a film those at its frames and, if any, at its sound."""
+    if name != "video" or not isinstance(medium, Video):
+        return [name]
+    return ["detect", "tag", "ocr", *(["speech"] if medium.audio is not None else [])]
+
+
 def evidence_text(
-    question: Question, findings: Mapping[str, list[Finding]], failed: Mapping[str, list[str]], *, captions: bool
+    question: Question,
+    findings: Mapping[str, list[Finding]],
+    failed: Mapping[str, list[str]],
+    looked: Mapping[str, list[str]] | None = None,
+    *,
+    captions: bool,
 ) -> str:
-    """The evidence text; of several media, each one's own under its id, so that nothing is sought in the wrong one."""
+    """The evidence text; of several media, each one's own under its id, so that nothing is sought in the wrong one.
+
+    What is asked about is counted over all of them too: what is in one of them is there.
+    """
     parts = []
     for name, medium in question.by_id().items():
         sizes = {}
         picture = medium.frames[0] if isinstance(medium, Video) and medium.frames else medium
         if isinstance(picture, Image):
             sizes[medium.name] = (picture.width, picture.height)
-        text = compose_evidence(findings[medium.name], question.text, sizes, failed[medium.name])
+        text = compose_evidence(
+            findings[medium.name],
+            question.text,
+            sizes,
+            failed[medium.name],
+            (looked or {}).get(medium.name, ()),
+            about(medium),
+        )
         if captions:
             text = "\n".join(
                 [*(f"Caption: {quoted(f.text)}" for f in findings[medium.name] if f.expert == "caption"), text]
             )
         parts.append(text if len(question.media) == 1 else f"{name}: {text}")
+    if len(question.media) > 1 and not any(failed.values()):
+        found = [finding for medium in question.media for finding in findings[medium.name]]
+        facts = asked_facts(question.text, *([f for f in found if f.expert == name] for name in ("detect", "tag")))
+        parts += [f"All together: {facts}"] if facts else []
     return "\n".join(parts)
+
+
+def about(medium: Media) -> list[str]:
+    """What is known of a medium before anybody looks: of sound and films their length, and whether a film has sound."""
+    if isinstance(medium, Image):
+        return []
+    kind = "Film" if isinstance(medium, Video) else "Sound"
+    lines = [f"{kind} of {medium.duration_s:.0f} s."]
+    if isinstance(medium, Video) and medium.audio is None:
+        lines.append("It has no sound track, so nothing is said in it.")
+    return lines
 
 
 def cited_by(findings: Sequence[Finding], question: str) -> tuple[Finding, ...]:
     """The findings that the question names."""
-    thing = asked_thing(question)
-    return tuple(finding for finding in findings if thing and matches(thing, finding.text))
+    things = asked_things(question)
+    return tuple(finding for finding in findings if any(matches(thing, finding.text) for thing in things))
 
 
 def _described(info: ModelInfo) -> dict[str, Any]:
