@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from connector.encoders import registry
 from connector.interfaces.build import build, check_encoder, check_features, describe
 from connector.llm import templates
+from connector.llm.demonstrations import demonstrations_of
+from connector.llm.int8 import forget
 from connector.llm.language import LanguageModel
 from connector.llm.language import load as load_llm
 from experts.errors import ModelError
@@ -182,7 +184,12 @@ class ConnectorModel:
         import torch
 
         encoded = templates.prompt_ids(
-            self.llm.tokenizer, question, image_tokens=self.n_tokens * images, image=images > 0, history=history
+            self.llm.tokenizer,
+            question,
+            image_tokens=self.n_tokens * images,
+            image=images > 0,
+            history=history,
+            demonstrations=self.llm.demonstrations,
         )
         ids = torch.tensor([encoded.ids])
         slots = torch.zeros_like(ids, dtype=torch.bool)
@@ -251,6 +258,7 @@ def adapted(folder: Path, llm: LanguageModel | None = None, device: str = "auto"
     llm = llm or load_llm(config["llm"], device)
     _check_llm(config, llm, folder)
     _merge(folder, llm)
+    llm.demonstrations = demonstrations_of(folder)
     return llm
 
 
@@ -328,6 +336,7 @@ def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -
     if hasattr(connector, "see_whole_with"):
         connector.see_whole_with(encoder.head())  # type: ignore[attr-defined]
     _merge(folder, llm)
+    llm.demonstrations = demonstrations_of(folder)
     model = ConnectorModel(llm, encoder, connector, config.get("card", {}))
     connector.eval().requires_grad_(False).to(llm.device)
     return model
@@ -357,4 +366,5 @@ def merge_adapter(llm: LanguageModel, tensors: dict[str, torch.Tensor], name: st
     with torch.no_grad():  # all fit: only now is a weight changed
         for weight, a, b in pairs:
             weight += (b @ a).to(weight.device, weight.dtype)
+    forget(llm.model)
     llm.adapter = name

@@ -73,20 +73,23 @@ def compose_evidence(
 
 
 def asked_facts(question: str, things: Sequence[Finding], tags: Sequence[Finding]) -> str:
-    """How often each thing that the question names was detected, counted here and not by the language model.
+    """Whether and how often each thing that the question names was seen, counted here and not by the language model.
 
     >>> asked_facts("How many dogs and cats?", [Finding("detect", "dog", 0.9), Finding("detect", "dog", 0.8)], [])
-    'Counted: dog 2, cat 0.'
+    'Asked about: dog: yes, 2 seen; cat: no, none seen.'
     """
-    counted, like = [], []
+    facts = []
     for thing in asked_things(question):
         count = sum(matches(thing, finding.text) for finding in things)
-        counted.append(f"{clean(thing)} {count}")
         tag = next((t for t in tags if t.score >= LIKELY_TAG and matches(thing, t.text)), None)
-        if tag and not count:
-            sure = "looks like" if tag.score >= SURE_TAG else "may look like"
-            like.append(f" The whole picture {sure} {clean(tag.text)}.")
-    return f"Counted: {', '.join(counted)}.{''.join(like)}" if counted else ""
+        if count:
+            fact = f"yes, {count} seen"
+        elif tag:
+            fact = "yes, the whole looks like one" if tag.score >= SURE_TAG else "perhaps, the whole may look like one"
+        else:
+            fact = "no, none seen"
+        facts.append(f"{clean(thing)}: {fact}")
+    return f"Asked about: {'; '.join(facts)}." if facts else ""
 
 
 def clean(text: str) -> str:

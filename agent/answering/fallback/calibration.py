@@ -28,6 +28,7 @@ from experts.errors import ConfigError
 
 FORMAT = 1
 SHIPPED = Path(__file__).with_name("policy.json")
+CALIBRATED = "embedded-135m"  # the model that it was calibrated with
 LEAST, MOST = 0.01, 0.999  # confidences beyond are taken for these, so that one token more does not decide
 ABOUT = {  # coverage -> how a reason puts it
     "named": "that the findings speak of",
@@ -139,7 +140,9 @@ def policy_for(settings: Settings, *, own_models: bool = False) -> Policy:
     if settings.policy:
         return load(Path(settings.policy))
     usual = Settings(**PROFILES["embedded"])
-    same = all(getattr(settings, name) == getattr(usual, name) for name in MODELS)
+    same = (settings.model or settings.connector) == CALIBRATED and all(
+        getattr(settings, name) == getattr(usual, name) for name in MODELS if name not in ("model", "connector")
+    )
     return load(SHIPPED) if same and not own_models and SHIPPED.is_file() else Plain()
 
 
