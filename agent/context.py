@@ -105,7 +105,7 @@ class Context:
         from connector.opening import open_language
 
         s = self.settings
-        if s.llm and s.model:
+        if self.apart():
             return open_language(s)
         if self._model is None and not s.model and not s.connector and s.profile != "server":
             return open_language(s)
@@ -119,7 +119,12 @@ class Context:
 
     def has_separate_language(self) -> bool:
         """Whether the settings name another language model for the experts route than the multimodal model's own."""
-        return bool(self.settings.llm and self.settings.model)
+        s = self.settings
+        if not (s.llm and s.model):
+            return False
+        from connector.llm.language import same
+
+        return not same(s.llm, s.model)
 
     def shares_weights(self) -> bool:
         """Whether both routes speak through the same weights; a comparison of the two says where they do not."""

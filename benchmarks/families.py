@@ -9,11 +9,11 @@ listed with the reason.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
+import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST_S = 120
@@ -23,12 +23,7 @@ TOKENS = 6
 
 def tried(family: str, folder: Path) -> dict[str, str]:
     """What one family does; runs in a process of its own."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "tests" / "connector")]
-    import torch
-
-    torch.set_num_threads(1)
     from checkpoints import build
-    from test_pretrained import media_of, reference, said, sound
 
     from connector.pretrained import open_pretrained
     from experts.errors import DuetError
@@ -41,22 +36,42 @@ def tried(family: str, folder: Path) -> dict[str, str]:
         model = open_pretrained(str(folder), device="cpu")
     except DuetError as error:
         return {"built": "yes", "opened": f"refused: {line(error)}"}
-    hears = model.info.modalities == {"audio"}
-    make = (lambda count: [sound(seed) for seed in range(count)]) if hears else (lambda count: media_of("", count))
     found = {"built": "yes", "opened": "yes", "takes": ", ".join(sorted(model.info.modalities))}
-    for count, key in ((1, "one"), (2, "two")):
-        try:
-            answer = said(model, ASK, make(count)).rstrip("\ufffd").strip()
-            own = reference(model, ASK, make(count)).rstrip("\ufffd").strip()
-            found[key] = "as generate" if answer == own or (answer and own.endswith(answer)) else "differs"
-        except Exception as error:
-            found[key] = f"refused: {line(error)}"
+    found |= {"one": compared(model, 1), "two": compared(model, 2)}
     try:
         reply = model.language.chat([{"role": "user", "content": ASK}], generation())
         found["text"] = f"answers ({sum(1 for _ in reply.tokens)} pieces)"
     except Exception as error:
         found["text"] = f"refused: {line(error)}"
     return found
+
+
+def compared(model: Any, count: int) -> str:
+    """The answer about so many pictures (or sounds) against that of `generate`."""
+    from test_pretrained import media_of, reference, said, sound
+
+    hears = model.info.modalities == {"audio"}
+    media = [sound(seed) for seed in range(count)] if hears else media_of("", count)
+    try:
+        own = reference(model, ASK, media).rstrip("\ufffd").strip()
+    except Exception as error:  # of any family's classes
+        own, peer = "", str(error)
+    else:
+        peer = ""
+    try:
+        answer = said(model, ASK, media).rstrip("\ufffd").strip()
+    except Exception as error:
+        return f"{'transformers fails too' if peer and peer[:60] in str(error) else 'refused'}: {line(error)}"
+    if peer:
+        return f"answers, but the comparison failed: {peer[:80]}"
+    if answer != own and not (answer and own.endswith(answer)):
+        return f"differs: {answer!r}, {own!r}"
+    other = [sound(7)] if hears else media_of("", 8)[7:]
+    shown, hidden = (
+        [token.logprob for token in model.stream(ASK, given, generation()).tokens]
+        for given in (media, [*other, *media[1:]])
+    )
+    return "as generate" if shown != hidden else "as generate, but another medium changes nothing"
 
 
 def generation() -> object:
@@ -69,22 +84,27 @@ def generation() -> object:
 def line(error: BaseException) -> str:
     """An error on one short line, without folders."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).replace("|", "/")
-    return text.replace(tempfile.gettempdir(), "")[:110]
+    text = re.sub(r"(?:ModelError|InputError): (?:model '[^']*' (?:failed: )?)?", "", text)
+    return text.replace(tempfile.gettempdir(), "")[:140]
 
 
 def apart(family: str) -> dict[str, str]:
-    """`tried` in a process of its own, which may crash or hang."""
+    """`tried` in a forked process, which may crash or hang."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--one", family, "--folder", str(Path(folder) / family)]
+        process = context.Process(target=lambda: theirs.send(tried(family, Path(folder) / family)))
+        process.start()
+        theirs.close()
         try:
-            run = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)
-        except subprocess.TimeoutExpired:
-            return {"built": f"no: longer than {LONGEST_S} s"}
-    last = run.stdout.strip().splitlines()[-1:] or [""]
-    try:
-        return dict(json.loads(last[0]))
-    except ValueError:
-        return {"built": f"no: ended with {run.returncode}"}
+            return dict(ours.recv()) if ours.poll(LONGEST_S) else {"built": f"no: longer than {LONGEST_S} s"}
+        except EOFError:
+            return {"built": "no: ended without an answer"}
+        finally:
+            process.kill()
+            process.join()
 
 
 def page(rows: dict[str, dict[str, str]]) -> str:
@@ -116,12 +136,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", nargs="*", help="Families (default: all of the mapping).")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(tried(options.one, options.folder)))
-        return
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "tests" / "connector")]
+    import test_pretrained  # noqa: F401  what every family needs is loaded once, before the processes part
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES as MAPPING
 
     rows = {}

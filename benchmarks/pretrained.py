@@ -8,6 +8,7 @@ second, time to the first token and memory, against plain `generate` in the same
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import tempfile
 import time
@@ -30,24 +31,33 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    model = tiny() if options.device == "cpu" else llava_7b()
-    clock = time.process_time if options.device == "cpu" else synchronised
-    peer, ours = plain(model, options.tokens), route(model, options.tokens)
-    peer(), ours()  # warm
-    before, mine, after = (timed(call, options.repeat, clock) for call in (peer, ours, peer))
-    print(f"generate {before:.4f} s, Duet {mine:.4f} s, generate {after:.4f} s: {mine / ((before + after) / 2):.3f}")
-    alone, together = timed(ours, 3, clock), timed(batched(model, options.tokens), 1, clock) / BATCH
-    print(f"a question alone {alone:.4f} s, one of {BATCH} in a batch {together:.4f} s: {alone / together:.1f} times")
+    sizes = ("tiny", "small") if options.device == "cpu" else ("7B",)
+    for size in sizes:
+        model = llava_7b() if size == "7B" else tiny(size)
+        measured(size, model, options)
     if options.device == "cuda":
         print(f"memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB, first token {first_token(model):.3f} s")
 
 
-def timed(call: Callable[[], Any], repeat: int, clock: Callable[[], float]) -> float:
-    """Seconds of one call, the mean of `repeat`."""
+def measured(size: str, model: Any, options: argparse.Namespace) -> None:
+    """Print what the route costs over `generate`, and what a batch saves."""
+    clock = time.process_time if options.device == "cpu" else synchronised
+    peer, ours = plain(model, options.tokens), route(model, options.tokens)
+    peer(), ours()  # warm
+    rounds = [[timed(call, clock) for call in (peer, ours, peer)] for _ in range(options.repeat)]
+    ratio = statistics.median(mine / ((before + after) / 2) for before, mine, after in rounds)
+    alone, bare = (statistics.median(times) for times in ([r[1] for r in rounds], [r[0] for r in rounds]))
+    more_us = (ratio - 1) * bare / options.tokens * 1e6
+    print(f"{size}: generate {bare:.4f} s, Duet {ratio:.3f} times that, {more_us:.0f} us more a token")
+    together = timed(batched(model, options.tokens), clock) / BATCH
+    print(f"{size}: a question alone {alone:.4f} s, one of {BATCH} in a batch {together:.4f} s: {alone / together:.1f}")
+
+
+def timed(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    """Seconds of one call."""
     begun = clock()
-    for _ in range(repeat):
-        call()
-    return (clock() - begun) / repeat
+    call()
+    return clock() - begun
 
 
 def synchronised() -> float:
@@ -58,12 +68,15 @@ def synchronised() -> float:
     return time.perf_counter()
 
 
-def tiny() -> Any:
-    """A tiny LLaVA, as the tests build it; its end token is switched off, so that answers are of one length."""
-    from checkpoints import build
+def tiny(size: str) -> Any:
+    """A LLaVA as the tests build it, or one of 8 layers of width 512; without an end token: answers of one length."""
+    from checkpoints import build, shapes
 
     from connector.pretrained import open_pretrained
 
+    if size == "small":
+        shapes.SMALL.update(hidden_size=512, intermediate_size=1408, num_hidden_layers=8, num_attention_heads=8)
+        shapes.SMALL.update(num_key_value_heads=8, head_dim=64)
     folder = Path(tempfile.mkdtemp()) / "llava"
     return endless(open_pretrained(str(build("llava", folder)), device="cpu"))
 

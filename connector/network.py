@@ -16,7 +16,7 @@ from connector.interfaces.build import build, check_encoder, check_features, des
 from connector.llm import templates
 from connector.llm.demonstrations import demonstrations_of
 from connector.llm.int8 import forget
-from connector.llm.language import LanguageModel
+from connector.llm.language import LanguageModel, read_whole, same
 from connector.llm.language import load as load_llm
 from experts.errors import ModelError
 from experts.media import Image
@@ -286,7 +286,7 @@ def _check_llm(config: dict[str, Any], llm: LanguageModel, folder: Path) -> None
         for key, was in config.get("llm_shape", {}).items()
         if own_shape.get(key) != was
     ]
-    if config["llm"] != llm.name or differences:
+    if not same(config["llm"], llm.name) or differences:
         raise ModelError(
             f"'{folder.name}' was trained with '{config['llm']}', not with '{llm.name}'; set llm to it"
             + (f" ({', '.join(differences)})" if differences else "")
@@ -294,12 +294,46 @@ def _check_llm(config: dict[str, Any], llm: LanguageModel, folder: Path) -> None
 
 
 def _merge(folder: Path, llm: LanguageModel) -> None:
-    """Merge lora.safetensors of `folder`, where there is one, under the name that its content gives it."""
+    """Put what training changed of the language model into it: all its weights (llm/), the adapter, or both.
+
+    It is named by its content, so that the same is put in once.
+    """
     from safetensors.torch import load_file
 
-    lora = folder / "lora.safetensors"
+    whole, lora = folder / "llm", folder / "lora.safetensors"
+    files = [*sorted(whole.glob("*.safetensors")), *([lora] if lora.is_file() else [])]
+    if not files:
+        return
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    name = digest.hexdigest()[:12]
+    if llm.adapter == name:
+        return
+    if whole.is_dir():
+        _replace(llm, whole, name)
     if lora.is_file():
-        merge_adapter(llm, load_file(lora), name=hashlib.sha256(lora.read_bytes()).hexdigest()[:12])
+        merge_adapter(llm, load_file(lora), name)
+    llm.adapter = name
+
+
+def _replace(llm: LanguageModel, folder: Path, name: str) -> None:
+    """Copy the weights of a language model that was trained in full into `llm`."""
+    import torch
+
+    if llm.adapter:
+        raise ModelError(f"the language model already carries adapter {llm.adapter}; load it anew for {name}")
+    try:
+        trained = read_whole(str(folder), llm.model.dtype).state_dict()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _not_saved(folder.parent, error) from None
+    own = llm.model.state_dict()
+    differing = [key for key in own if key not in trained or trained[key].shape != own[key].shape]
+    if differing:
+        raise ModelError(f"the language model of '{folder.parent.name}' does not fit at {differing[0]}")
+    with torch.no_grad():
+        for key, value in own.items():
+            value.copy_(trained[key])
 
 
 def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -> ConnectorModel:

@@ -31,7 +31,8 @@ def model_name(settings: Settings) -> str:
     if settings.profile == "server" or is_address(settings.model):
         return settings.endpoint_model or settings.model.partition("#")[2] or "endpoint"
     name = settings.model or settings.connector
-    return (Path(name).name if Path(name).is_dir() else name) or "none"
+    path = Path(name).expanduser()
+    return (path.name if path.is_dir() else name) or "none"
 
 
 def open_model(settings: Settings, report: Report | None = None) -> MultimodalModel:
@@ -94,7 +95,7 @@ def _trained_folder(name: str, *, only_trained: bool) -> Path | None:
             "no multimodal model is set; name one with --model (a hub name, a folder, an address), or use "
             "--profile embedded"
         )
-    for folder in (SHIPPED / name, Path(name)):
+    for folder in (SHIPPED / name, Path(name).expanduser()):
         if is_trained(folder):
             return folder
     if not only_trained:

@@ -38,7 +38,7 @@ TOWERS: dict[str, Preset] = {
     "clip-vit-l-14": Preset("transformers", "openai/clip-vit-large-patch14", 224, 304),
     "clip-vit-l-14-336": Preset("transformers", "openai/clip-vit-large-patch14-336", 336, 304),
     "openclip-convnext-l": Preset("timm", "timm/convnext_large_mlp.clip_laion2b_ft_soup_320", 320, 197.4),
-    "eva-clip-vit-g-14": Preset("timm", "timm/eva_giant_patch14_clip_224.laion400m", 224, 1010),
+    "eva-clip-vit-g-14": Preset("timm", "timm/eva_giant_patch14_clip_224.merged2b", 224, 1010),
     "openclip-vit-g-14": Preset("timm", "timm/vit_giant_patch14_clip_224.laion2b", 224, 1010),
     "openclip-vit-bigg-14": Preset("timm", "timm/vit_gigantic_patch14_clip_224.laion2b", 224, 1840),
     "whisper-base-encoder": Preset("whisper", "openai/whisper-base", 0, 20),

@@ -1,4 +1,4 @@
-"""Demonstrations: examples of notes, questions and answers that stand before every question (survey, in-context learning).
+"""Demonstrations: examples of notes, questions and answers before every question (survey, in-context learning).
 
 They say how notes are read to a language model that was not tuned on them. They travel with a model, in
 demonstrations.json of its folder: {"system": ..., "form": ..., "turns": [[notes, question, answer], ...]}.
@@ -118,13 +118,11 @@ def _kept(file: Path, embeddings: torch.Tensor) -> Any:
     return cache
 
 
-def decode(
-    model: Any, prompt: torch.Tensor, prefix: Prefix, most: int, processors: Any, ends: Any, halted: Any
-) -> None:
+def decode(model: Any, prompt: torch.Tensor, prefix: Prefix, most: int, processors: Any, ends: frozenset[int]) -> None:
     """Greedy decoding after `prompt` [T, D_llm], which begins with `prefix`: what `generate` would say.
 
-    `processors` see the ids so far [1, n] and the scores [1, V], as in `generate`; it ends at a token of `ends`, after
-    `most` tokens, or when `halted()`.
+    `processors` see the ids so far [1, n] and the scores [1, V], as in `generate`; it ends at a token of `ends`,
+    after `most` tokens, or when a processor raises.
     """
     import copy
 
@@ -139,6 +137,6 @@ def decode(
             scores = processors(ids, read.logits[:, -1].float())  # [1, V]
             token = scores.argmax(-1, keepdim=True)  # [1, 1]
             ids = torch.cat([ids, token], dim=-1)
-            if int(token) in ends or halted():
+            if int(token) in ends:
                 return
             inputs = {"input_ids": token}

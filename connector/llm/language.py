@@ -6,7 +6,7 @@ import contextlib
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ from connector.llm.int8 import speed_up
 from connector.llm.lean import lean_imports
 from connector.llm.streaming import Text, Token, Watch, end_tokens
 from connector.llm.streaming import stream as stream_answer
+from connector.llm.tokenizer_files import check_tokenizer
 from experts.errors import ModelError, WeightsError
 from experts.weights import catalogue
 
@@ -84,15 +85,15 @@ class LanguageModel:
 
         halting = stop or threading.Event()
 
-        def generate(watch: Watch, halted: Callable[[], bool]) -> None:
+        def generate(watch: Watch) -> None:
             if (prefix := self._begun(embeddings)) is not None:
                 with within or contextlib.nullcontext():
                     processors = self._processors(watch, rules)
-                    decode(self.model, embeddings, prefix, max_new_tokens, processors, self.ends, halted)
+                    decode(self.model, embeddings, prefix, max_new_tokens, processors, self.ends)
                 return
             inputs = embeddings[None]  # [1, T, D]
             with torch.inference_mode(), within or contextlib.nullcontext():
-                self._generate(inputs, inputs.new_ones(inputs.shape[:2]), max_new_tokens, watch, rules, halted)
+                self._generate(inputs, inputs.new_ones(inputs.shape[:2]), max_new_tokens, watch, rules)
 
         return stream_answer(self._lock, Text(self.tokenizer, self.ends), generate, halting, self._failed)
 
@@ -139,11 +140,9 @@ class LanguageModel:
         max_new_tokens: int,
         watch: Watch,
         rules: LogitsRule | None = None,
-        halted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Greedy decoding after inputs [B, T, D_llm] with mask [B, T]; no six tokens in a row are said twice."""
         import torch
-        from transformers import StoppingCriteriaList
 
         with torch.inference_mode():
             self.model.generate(
@@ -154,7 +153,6 @@ class LanguageModel:
                 synced_gpus=False,  # one process: else torch's parallel parts are imported to find that out
                 pad_token_id=self.tokenizer.pad_token_id,
                 logits_processor=self._processors(watch, rules),
-                stopping_criteria=StoppingCriteriaList([lambda *_, **__: halted()]),
             )
 
     def _processors(self, watch: Watch, rules: LogitsRule | None) -> Any:
@@ -212,24 +210,24 @@ def load(name: str, device: str = "auto") -> LanguageModel:
     """
     import torch
 
-    place = choose_device(device)
-    dtype = torch.bfloat16 if place == "cuda" else torch.float32
-    path = str(converted.folder_of(name) if name in catalogue.WEIGHTS else name)
+    where = choose_device(device)
+    dtype = torch.bfloat16 if where == "cuda" else torch.float32
+    path = str(converted.folder_of(name)) if name in catalogue.WEIGHTS else located(name)
     ours = dtype == torch.float32 and converted.is_ours(Path(path))
     try:
         with lean_imports() if ours else contextlib.nullcontext():
-            read: Any = converted.mapped(Path(path)) if ours else _pretrained(path, dtype)
-            model = read.to(place)
+            read: Any = converted.mapped(Path(path)) if ours else read_whole(path, dtype)
+            model = read.to(where)
     except OSError as error:
         raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"'{name}' is not a language model that transformers can load: {_one_line(error)}") from error
-    if ours and place == "cpu":
+    if ours and where == "cpu":
         speed_up(model)
     return LanguageModel(model, load_tokenizer(name), name)
 
 
-def _pretrained(path: str, dtype: torch.dtype) -> Any:
+def read_whole(path: str, dtype: torch.dtype) -> Any:
     """The causal or encoder-decoder model of a folder or a hub name."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers.utils import logging
@@ -245,6 +243,18 @@ def _pretrained(path: str, dtype: torch.dtype) -> Any:
     return model
 
 
+def located(name: str) -> str:
+    """A name as transformers takes it: a folder's path without `~`, a hub name as it is."""
+    path = Path(name).expanduser()
+    return str(path) if path.is_dir() else name
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two names are one model's: equal, or one folder's by two spellings (relative, a link, `~`, a last /)."""
+    first, second = Path(one).expanduser(), Path(other).expanduser()
+    return one == other or (first.is_dir() and second.is_dir() and first.samefile(second))
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of the language model `name`, with a padding token; see `load`.
 
@@ -254,7 +264,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    path = str(converted.folder_of(name) if name in catalogue.WEIGHTS else name)
+    path = str(converted.folder_of(name)) if name in catalogue.WEIGHTS else located(name)
+    check_tokenizer(Path(path), name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except OSError as error:

@@ -97,7 +97,8 @@ def fence(evidence: str | None) -> str:
 
 def defuse(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """`text` in which no special token of this tokenizer stands: each one's first character is set apart."""
-    for token in tokenizer.get_added_vocab():
+    added = getattr(tokenizer, "get_added_vocab", None)  # mistral-common's has none
+    for token in added() if added else tokenizer.all_special_tokens:
         if len(token) > 1 and token.strip() == token and not token.isalnum():
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
@@ -130,13 +131,27 @@ def prompt_ids(
     turns = messages(asked, evidence=seen, image=has_image, stage=stage, history=earlier, demonstrations=demonstrations)
     form = chat_text(tokenizer, turns)
     before, slot, after = form.rpartition(SLOT) if SLOT in form else (form, "", "")
-    ids = list(tokenizer(before, add_special_tokens=False).input_ids)
+    begin, end = around(tokenizer)
+    ids = [*begin, *tokenizer(before, add_special_tokens=False).input_ids]
     slots: list[int] = []
     if slot:
         slots = list(range(len(ids), len(ids) + image_tokens))
         ids += [tokenizer.pad_token_id] * image_tokens
         ids += tokenizer(after, add_special_tokens=False).input_ids
+    ids += end
     return Encoded(ids, [IGNORED] * len(ids), slots)
+
+
+def around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The tokens that this tokenizer sets before and after a plain text: LLaMA's <s>, T5's </s>.
+
+    None where it has a chat form, which holds what it wants itself.
+    """
+    if tokenizer.chat_template:
+        return [], []
+    bare, whole = (list(tokenizer("a", add_special_tokens=special).input_ids) for special in (False, True))
+    at = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), len(whole))
+    return whole[:at], whole[at + len(bare) :]
 
 
 def encode(

@@ -41,7 +41,8 @@ class LocalText:
         """What follows `turns`; `rules` is a grammar's first state (connector/llm/constrained.py)."""
         plain = [{**turn, "content": templates.typed(self.llm.tokenizer, turn["content"])} for turn in turns]
         form = templates.chat_text(self.llm.tokenizer, plain)
-        ids = self.llm.tokenizer(form, add_special_tokens=False).input_ids
+        begin, end = templates.around(self.llm.tokenizer)
+        ids = [*begin, *self.llm.tokenizer(form, add_special_tokens=False).input_ids, *end]
         return self._reply(ids, generation, rules)
 
     def read_batch(self, asked: Sequence[tuple[str, str]], max_new_tokens: int) -> list[Answered]:

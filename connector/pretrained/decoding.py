@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experts.errors import ModelError
-
-if TYPE_CHECKING:
-    pass
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
@@ -23,19 +19,16 @@ def settings_of(model: Any, max_new_tokens: int) -> Any:
     return chosen
 
 
-def run(
-    model: Any, inputs: dict[str, Any], max_new_tokens: int, processors: list[Any], stop: Callable[[], bool]
-) -> Any:
+def run(model: Any, inputs: dict[str, Any], max_new_tokens: int, processors: list[Any]) -> Any:
     """One call of `generate`."""
     import torch
-    from transformers import LogitsProcessorList, StoppingCriteriaList
+    from transformers import LogitsProcessorList
 
     with torch.inference_mode():
         return model.generate(
             **inputs,
             generation_config=settings_of(model, max_new_tokens),
             logits_processor=LogitsProcessorList(processors),
-            stopping_criteria=StoppingCriteriaList([lambda *_, **__: stop()]),
         )
 
 

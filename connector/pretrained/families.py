@@ -31,6 +31,11 @@ FAMILIES: dict[str, Family] = {
     "paligemma": Family("{images}{question}"),
     "fuyu": Family("{question}\n", most_media=1),
     "udop": Family("{question}", most_media=1, text=NONE),
+    "glmasr": Family(most_media=1),
+    "qwen3_asr": Family(most_media=1),
+    "got_ocr2": Family(
+        "<|im_start|>user\n<img>{images}</img>\n{question}<|im_end|><|im_start|>assistant\n", most_media=1, text=NONE
+    ),
     "mllama": Family("{images}{question}"),
 }
 

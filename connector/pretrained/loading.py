@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from connector.base import ModelInfo
+from connector.llm.tokenizer_files import check_tokenizer
 from connector.pretrained.families import family_of
 from connector.pretrained.memory import BYTES, check_fits, place_of
 from connector.pretrained.model import PretrainedModel
@@ -153,6 +154,7 @@ def _processor(folder: Path, shown: str) -> Any:
     from transformers import AutoProcessor
     from transformers.processing_utils import ProcessorMixin
 
+    check_tokenizer(folder, shown)
     try:
         processor = AutoProcessor.from_pretrained(folder, **NO_CODE)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:

@@ -78,8 +78,8 @@ class PretrainedModel:
     ) -> Iterator[Token]:
         """The answer to one row of inputs, token by token."""
 
-        def generate(watch: Watch, halted: Callable[[], bool]) -> None:
-            run(model, inputs, generation.max_new_tokens, [*processors, watch], halted)
+        def generate(watch: Watch) -> None:
+            run(model, inputs, generation.max_new_tokens, [*processors, watch])
 
         def told(error: BaseException) -> ModelError:
             return failed(self.info.name, error)
@@ -95,7 +95,7 @@ class PretrainedModel:
         watch = Watch()
         try:
             with self.lock:
-                run(model, self._moved(inputs), max_new_tokens, [watch], lambda: False)
+                run(model, self._moved(inputs), max_new_tokens, [watch])
         except (RuntimeError, ValueError, TypeError, IndexError, MemoryError) as error:
             raise failed(self.info.name, error) from error
         answers = []

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import wave
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from connector.base import AUDIO, IMAGE, VIDEO, Turn
 from connector.llm.templates import typed
@@ -24,6 +29,13 @@ class Prompts:
         self.tokenizer.padding_side = side
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
+
+    @property
+    def makes_form(self) -> bool:
+        """Whether the processor makes the chat form without any template, as with a tokenizer of mistral-common."""
+        from transformers.processing_utils import ProcessorMixin
+
+        return not self.template and type(self.processor).apply_chat_template is not ProcessorMixin.apply_chat_template
 
     @property
     def template(self) -> str | None:
@@ -64,7 +76,7 @@ class Prompts:
         """
         for _, media, history in asked:
             self.check([*media, *(medium for turn in history for medium in turn.media)])
-        if self.template:
+        if self.template or self.makes_form:
             turns = [self._conversation(*one) for one in asked]
             self._count_places(asked)
             return self._templated(turns)
@@ -72,7 +84,7 @@ class Prompts:
 
     def text_inputs(self, conversations: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any]:
         """The same for turns of text alone (role, content)."""
-        if self.template:
+        if self.template or self.makes_form:
             return self._templated([[self._typed_turn(turn) for turn in one] for one in conversations])
         joined = ["\n\n".join(self._typed(turn["content"]) for turn in one) + " " for one in conversations]
         return dict(self.tokenizer(joined, return_tensors="pt", padding=True))
@@ -91,14 +103,21 @@ class Prompts:
         parts: list[dict[str, Any]] = []
         for medium in media:
             if isinstance(medium, Image):
-                parts.append({"type": "image", "image": medium.to_pil()})
+                parts.append(_picture(medium.to_pil()))
             elif isinstance(medium, Audio):
-                parts.append({"type": "audio", "audio": medium.samples})
-            elif self.films():
-                parts.append({"type": "video", "video": [frame.to_pil() for frame in spread(medium)]})
+                parts.append(self._sound(medium))
             else:
-                parts += [{"type": "image", "image": frame.to_pil()} for frame in spread(medium)]
+                frames = [frame.to_pil() for frame in spread(medium)]
+                films = self.films()
+                parts += [{"type": "video", "video": frames}] if films else [_picture(frame) for frame in frames]
+                if medium.audio is not None and AUDIO in self.modalities():
+                    parts.append(self._sound(medium.audio))
         return parts
+
+    def _sound(self, sound: Audio) -> dict[str, Any]:
+        if self.makes_form:
+            return {"type": "audio", "base64": base64.b64encode(_wav(sound)).decode()}
+        return {"type": "audio", "audio": sound.samples}
 
     def _templated(self, turns: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
         from jinja2 import TemplateError
@@ -109,13 +128,16 @@ class Prompts:
             return self._apply([_merged(one) for one in turns])
 
     def _apply(self, turns: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+        if self.makes_form:
+            return dict(self.processor.apply_chat_template(list(turns)))
         owner = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
         if owner is self.tokenizer:  # a tokenizer's template reads text, not parts
             turns = [[{**turn, "content": _joined(turn["content"])} for turn in one] for one in turns]
-        options: dict[str, Any] = {"padding": True}
-        if any(part.get("type") == "video" for one in turns for turn in one for part in turn["content"] if part):
-            options["do_sample_frames"] = False
-        kwargs = {"processor_kwargs": options} if owner is self.processor else options
+            kwargs: dict[str, Any] = {"padding": True}
+        else:  # text alone is padded: how long a sound is to be, its own part of the processor knows
+            kwargs = {"processor_kwargs": {"text_kwargs": {"padding": True}}}
+            if any(part.get("type") == "video" for one in turns for turn in one for part in turn["content"] if part):
+                kwargs["processor_kwargs"]["videos_kwargs"] = {"do_sample_frames": False}
         made = owner.apply_chat_template(
             list(turns), tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt", **kwargs
         )
@@ -138,13 +160,13 @@ class Prompts:
             given["images"] = images if self.family.most_media is None else [one[0] for one in images]
         if sounds:
             given["audio"] = sounds
-        return dict(self.processor(**given, return_tensors="pt", padding=True))
+        return dict(self.processor(**given, text_kwargs={"padding": True}, return_tensors="pt"))
 
     def _count_places(self, asked: Sequence[tuple[str, Sequence[Media], Sequence[Turn]]]) -> None:
         """A second picture must add to the prompt: a template may pass over it in silence."""
         owner = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
         for question, media, history in asked:
-            if len(media) < 2:
+            if len(media) < 2 or self.makes_form:
                 continue
             all_, one = (
                 owner.apply_chat_template(self._conversation(question, some, history), tokenize=False)
@@ -166,6 +188,21 @@ def spread(video: Video, count: int = FRAMES) -> list[Image]:
 
 def _pictures(medium: Media) -> list[Image]:
     return [medium] if isinstance(medium, Image) else spread(medium) if isinstance(medium, Video) else []
+
+
+def _picture(image: Any) -> dict[str, Any]:
+    return {"type": "image", "image": image}
+
+
+def _wav(sound: Audio) -> bytes:
+    """A sound as a file, in 32 bits."""
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(4)
+        file.setframerate(Audio.RATE_HZ)
+        file.writeframes((sound.samples.astype(np.float64).clip(-1, 1) * (2**31 - 1)).astype("<i4").tobytes())
+    return stream.getvalue()
 
 
 def _text(text: str) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def examples_from(
     image_tokens: int,
     say: Say = lambda line: None,
 ) -> list[Example]:
-    """Every record as an example; a broken one (no image, too long, no pair) is counted and named.
+    """Every record as an example; a broken one (no image, a sound, too long, no pair) is counted and named.
 
     Args:
         keys: feature key of each image's name; an image that is missing here is broken.
@@ -101,6 +101,12 @@ def examples_from(
         if pairs and first.rejected is None and not config.rehearsal:
             faults.append(f"{first.id} (no rejected answer)")
             continue
+        unseen = next((kind for kind in ("audio", "video") if getattr(first, kind)), "")
+        if unseen and first.evidence is None:  # stages show pictures alone: it would be learned without its medium
+            faults += [
+                f"{record.id} ({unseen} is not shown in training; give its findings as evidence)" for record in group
+            ]
+            continue
         encoded = templates.encode_turns(tokenizer, group, config.stage, image_tokens)
         other = None
         if pairs and first.rejected is not None:
@@ -121,13 +127,13 @@ def examples_from(
 
 
 def _together(records: Sequence[Record], questions: int) -> Iterator[list[Record]]:
-    """Records in groups of up to `questions` about the same image and evidence, in order of first appearance."""
+    """Records in groups of up to `questions` about the same media and evidence, in order of first appearance."""
     if questions == 1:
         yield from ([record] for record in records)
         return
     groups: dict[Any, list[Record]] = {}
     for index, record in enumerate(records):
-        seen = (record.image, record.evidence)
+        seen = (record.image, record.audio, record.video, record.evidence)
         groups.setdefault(seen if any(seen) else index, []).append(record)
     for group in groups.values():
         yield from (group[at : at + questions] for at in range(0, len(group), questions))

@@ -12,7 +12,7 @@ import numpy as np
 
 from connector.training.objectives import Say, Task, task_from_records, words_from_scenes
 from connector.training.stages import STAGES, StageConfig
-from experts.errors import InputError, TrainingError
+from experts.errors import ConfigError, InputError, TrainingError
 
 if TYPE_CHECKING:
     from connector.data.records import Record
@@ -38,13 +38,22 @@ class Mixture:
 
 
 def open_model(
-    llm: str, kind: str, folders: Sequence[Path], start: Path | None, *, encoder: str = "efficientnet-lite0"
+    llm: str,
+    kind: str,
+    folders: Sequence[Path],
+    start: Path | None,
+    *,
+    encoder: str = "",
+    tiles: int | None = None,
+    tokens: int = 0,
 ) -> ConnectorModel:
     """The model that a stage trains: of the shape that `start` was saved with, else a fresh connector of `kind`.
 
     Its weights are those of a fresh one; `train(..., start=)` puts the saved ones in, the adapter beside them unmerged.
+    `encoder`, `tiles` along a side and `tokens` (soft ones a picture) shape a fresh connector, of any kind but slots.
 
     Raises:
+        ConfigError: a shape is given for slots or beside `start`.
         ConfigError, UnknownNameError: see `connector.interfaces.build.build`.
         TrainingError: `start` was saved with another language model.
     """
@@ -53,19 +62,23 @@ def open_model(
     from connector.llm import language as llms
     from connector.network import ConnectorModel
 
+    shaped = bool(encoder or tokens) or tiles is not None
+    if shaped and (start or kind == "slots"):
+        why = f"'{start.name}' has its own" if start else "a slot connector has its own"
+        raise ConfigError(f"encoder, tiles and tokens cannot be set: {why}; leave them out, or use another --connector")
     words = llms.load(llm)
     if start and (start / "config.json").is_file():
         saved = json.loads((start / "config.json").read_text())
-        if saved["llm"] != llm:
+        if not llms.same(saved["llm"], llm):
             raise TrainingError(f"'{start.name}' was trained with '{saved['llm']}', not with '{llm}'")
         eyes = registry.load(saved["encoder"], saved["tiles"], saved.get("size_px", 0))
         started = build(saved["connector"], words)
         if hasattr(started, "see_whole_with"):
             started.see_whole_with(eyes.head())  # type: ignore[attr-defined]
         return ConnectorModel(words, eyes, started, saved.get("card", {}))
-    eyes = registry.load(encoder)
+    eyes = registry.load(encoder or "efficientnet-lite0", 2 if tiles is None else tiles)
     if kind != "slots":
-        return ConnectorModel(words, eyes, fresh(kind, words, eyes))
+        return ConnectorModel(words, eyes, fresh(kind, words, eyes, **({"n_tokens": tokens} if tokens else {})))
     from connector.data.pictures.scenes import load_scenes
     from connector.interfaces.slots import SlotConnector
     from connector.training import warmup

@@ -193,6 +193,7 @@ def test_the_survey_s_encoders_and_whisper_have_a_preset() -> None:
     sizes = {name: (preset.size_px, preset.parameters_m) for name, preset in TOWERS.items()}
     assert sizes["openclip-convnext-l"] == (320, 197.4)
     assert sizes["clip-vit-l-14"] == (224, 304) and sizes["clip-vit-l-14-336"] == (336, 304)
+    assert TOWERS["eva-clip-vit-g-14"].source.endswith(".merged2b")  # EVA-CLIP's own; laion400m is another training
     assert {"eva-clip-vit-g-14", "openclip-vit-g-14", "openclip-vit-bigg-14", "whisper-base-encoder"} <= sizes.keys()
 
 

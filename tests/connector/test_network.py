@@ -21,6 +21,7 @@ from connector.encoders import registry
 from connector.interfaces import build
 from connector.llm import templates
 from connector.llm.language import LanguageModel
+from connector.llm.language import load as load_llm
 from connector.network import Batch, ConnectorModel
 from connector.training import trainable
 from connector.training.batches import pad
@@ -252,6 +253,34 @@ def test_a_saved_model_needs_nothing_else(tmp_path: Path) -> None:
     assert again.llm.name == m.llm.name == str(tmp_path / "llm")
     question = again.prompt("What?", [picture()])
     assert torch.equal(question, m.prompt("What?", [picture()]))
+
+
+def test_a_language_model_that_was_trained_in_full_is_read_back(tmp_path: Path) -> None:
+    m = halved(whole("vocabulary", tiny_llm.language_model("llama", tmp_path / "llm")))
+    with torch.no_grad():
+        for parameter in m.llm.model.parameters():
+            parameter.mul_(1.5)
+    m.save(tmp_path / "saved")
+    m.llm.model.save_pretrained(tmp_path / "saved" / "llm")
+    told = m.llm.model.state_dict()
+    for again in (model.load(tmp_path / "saved").llm, model.adapted(tmp_path / "saved")):
+        assert all(torch.equal(value, told[key]) for key, value in again.model.state_dict().items())
+        assert len(again.adapter) == 12  # what the trace calls it
+    assert model.load(tmp_path / "saved", model.adapted(tmp_path / "saved")).llm.adapter == again.adapter
+
+
+def test_a_language_model_by_another_spelling_of_its_path_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    m = halved(whole("vocabulary", tiny_llm.language_model("llama", tmp_path / "llm")))
+    m.save(tmp_path / "saved")
+    (tmp_path / "link").symlink_to("llm")
+    for spelling in ("llm", "llm/", "./llm", "~/llm", "link"):
+        assert model.load(tmp_path / "saved", load_llm(spelling)).llm.name == spelling
+    with pytest.raises(ModelError, match="was trained with"):
+        model.load(tmp_path / "saved", tiny_llm.language_model("llama", tmp_path / "other"))
 
 
 def adapted(llm: LanguageModel) -> ConnectorModel:

@@ -252,3 +252,39 @@ def test_corrections_of_captions_and_names_and_pairs_of_yes_and_no() -> None:
     assert said["captions"] == [(own, less, wrong)] * 3 + [(own, right, less)], "a right one for three corrected ones"
     assert said["names"] == [("v-0-own0", "badger", "animal"), ("v-0-own1", "badger", "animal")]
     assert said["answers"] == [("v-1-own", "yes", "no"), ("v-2-own", "no", "yes")]
+
+
+def test_a_fresh_connector_is_of_the_tokens_and_tiles_that_were_asked_for(tmp_path: Path) -> None:
+    import tiny_llm
+
+    name = tiny_llm.language_model("llama", tmp_path / "llm").name
+    for kind, tiles, tokens in (("linear", 0, 5), ("mlp", 1, 49), ("mlp", 2, 0)):
+        made = prepare.open_model(name, kind, [], None, tiles=tiles, tokens=tokens)
+        assert made.n_tokens == (tokens or 49) and made.encoder.views.tiles == tiles
+        assert made.connector.config.n_features == made.encoder.views.count * made.encoder.cells
+    for kind, start in (("slots", None), ("linear", tmp_path / "saved")):
+        with pytest.raises(ConfigError, match="encoder, tiles and tokens cannot be set"):
+            prepare.open_model(name, kind, [], start, tokens=5)
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_a_sound_or_film_is_not_left_out_in_silence(kind: str, tmp_path: Path) -> None:
+    rows = [
+        Record("r0", "What is it?", "a bus", "name"),
+        Record("r1", "What is said?", "hello", "speech", **{kind: "one.wav"}),
+        Record("r2", "What is said?", "hello", "speech", evidence='speech: "hello"', **{kind: "one.wav"}),
+    ]
+    file = tmp_path / "rows.jsonl"
+    write_records(file, rows)
+
+    def learned(max_broken: float) -> list[str]:
+        config, said = stage_config("instruct", max_tokens=2048, max_broken=max_broken), []
+        made = prepare.open_task(
+            tiny.model(), config, [], FeatureCache(tmp_path / "f", "f"), files=[file], say=said.append
+        )
+        assert any(f"r1 ({kind} is not shown in training; give its findings as evidence)" in line for line in said)
+        return list(made.names)
+
+    assert sorted(learned(0.5)) == ["r0", "r2"]
+    with pytest.raises(TrainingError, match=f"1 of 3 records are broken: r1 .{kind} is not shown"):
+        learned(0.0)

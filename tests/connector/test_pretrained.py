@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import threading
 from functools import cache
@@ -16,7 +18,7 @@ from checkpoints import build
 from connector.base import Asked, Generation, Turn
 from connector.pretrained import families, loading, memory, open_pretrained
 from connector.pretrained.model import PretrainedModel
-from experts.errors import ConfigError, InputError, ModelError, WeightsError
+from experts.errors import ConfigError, InputError, MissingExtraError, ModelError, WeightsError
 from experts.media import Audio, Image, Media, Video
 
 torch.set_num_threads(1)
@@ -26,9 +28,9 @@ SEE = (
     "gemma3", "lfm2_vl",
 )  # fmt: skip
 PLAIN = ("paligemma", "blip-2", "instructblip", "florence2", "blip", "git")  # without a chat template
-ONE_PICTURE = ("blip-2", "instructblip", "florence2", "blip", "git")
+ONE_MEDIUM = ("blip-2", "instructblip", "florence2", "blip", "git", "glmasr")
 CAPTIONERS = ("florence2", "blip", "git")
-HEAR = ("qwen2_audio",)
+HEAR = ("qwen2_audio", "glmasr", "voxtral")
 N = 6
 Q = "How many dogs are there?"
 
@@ -70,13 +72,28 @@ def said(model: PretrainedModel, question: str, media: list[Media], **more: Any)
     return "".join(token.text for token in model.stream(question, media, Generation(N), **more).tokens)
 
 
+def wav(medium: Media) -> bytes:
+    """A sound as soundfile writes it, in floats."""
+    import soundfile
+
+    assert isinstance(medium, Audio)
+    stream = io.BytesIO()
+    soundfile.write(stream, medium.samples, Audio.RATE_HZ, format="WAV", subtype="FLOAT")
+    return stream.getvalue()
+
+
 def reference(model: PretrainedModel, question: str, media: list[Media]) -> str:
     """What transformers alone says: the processor's chat template, then `generate`."""
     processor, parts = model.prompts.processor, []
     for medium in media:
         given = medium.samples if isinstance(medium, Audio) else medium.to_pil()
         parts.append({"type": medium.kind, medium.kind: given})
-    if model.prompts.template:
+    if model.prompts.makes_form:
+        sounds = [{"type": "audio", "base64": base64.b64encode(wav(one)).decode()} for one in media]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": [*sounds, {"type": "text", "text": question}]}]
+        )
+    elif model.prompts.template:
         turn = {"role": "user", "content": [*parts, {"type": "text", "text": question}]}
         inputs = processor.apply_chat_template(
             [turn], tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
@@ -85,7 +102,10 @@ def reference(model: PretrainedModel, question: str, media: list[Media]) -> str:
         form = families.family_of(model.model.config.model_type).prompt
         token = getattr(processor, "image_token", "")
         text = form.format(images=str(getattr(token, "content", token)) * len(media), question=question)
-        inputs = processor(text=[text], images=[[one.to_pil() for one in media]], return_tensors="pt")
+        pictures = [one.to_pil() for one in media]
+        nested = families.family_of(model.model.config.model_type).most_media is None
+        inputs = processor(text=[text], images=[pictures] if nested else pictures, return_tensors="pt")
+    inputs = inputs.to(model.model.device, model.model.dtype)
     with torch.no_grad():
         made = model.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=N)[0]
     ids = inputs["input_ids"][0]
@@ -106,7 +126,7 @@ def test_one_medium_is_answered_as_generate_answers_it(family: str, opened: Any)
     assert answer == said(model, Q, media)
 
 
-@pytest.mark.parametrize("family", [*SEE, *HEAR, "paligemma"])
+@pytest.mark.parametrize("family", [*SEE, "qwen2_audio", "voxtral", "paligemma"])
 def test_two_media_are_both_read(family: str, opened: Any) -> None:
     model = opened(family)
     two = media_of(family, 2)
@@ -114,8 +134,8 @@ def test_two_media_are_both_read(family: str, opened: Any) -> None:
     assert model.tokens(two) > model.tokens(two[:1]) or family == "llava_onevision"  # which cuts a lone picture finer
 
 
-@pytest.mark.parametrize("family", ONE_PICTURE)
-def test_a_second_picture_is_refused_where_it_would_be_passed_over(family: str, opened: Any) -> None:
+@pytest.mark.parametrize("family", ONE_MEDIUM)
+def test_a_second_medium_is_refused_where_it_would_be_passed_over(family: str, opened: Any) -> None:
     with pytest.raises(InputError, match=rf"model '{family}' takes 1 medium at a time, here are 2; ask about one"):
         said(opened(family), Q, media_of(family, 2))
 
@@ -332,3 +352,42 @@ def test_the_default_for_a_machine_grows_with_its_memory() -> None:
     for row in (choose(gib, gpu=True) for gib in (4, 8, 12, 24)):
         assert row.tier is not None and row.gib("bfloat16") <= row.tier and row.licence == "apache-2.0"
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+# -- tokenizers that need a package -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "package"), [("tekken.json", "mistral_common"), ("tokenizer.model", "sentencepiece")], ids=str
+)
+def test_a_tokenizer_without_its_package_names_the_extra(
+    file: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    from connector.llm.language import load_tokenizer
+
+    found = importlib.util.find_spec
+    (tmp_path / file).write_bytes(b"{}")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == package else found(name))
+    with pytest.raises(MissingExtraError, match=rf"needs the package '{package}'; pip install 'duet\[tokenizers\]'"):
+        load_tokenizer(str(tmp_path))
+    folder = copy_of(build("git", tmp_path / "git"), tmp_path / "without")
+    (folder / "tokenizer.json").rename(folder / file)
+    with pytest.raises(MissingExtraError, match="the tokenizer of 'without'"):
+        open_pretrained(str(folder), device="cpu")
+
+
+def test_a_tokenizer_of_sentencepiece_alone_is_read_as_vicuna_s(tmp_path: Path) -> None:
+    import sentencepiece
+
+    from connector.llm.language import load_tokenizer
+
+    (tmp_path / "text").write_text("\n".join(["How many dogs are there", "Two dogs and a bus on the left"] * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "text"), model_prefix=str(tmp_path / "tokenizer"), vocab_size=28, minloglevel=2
+    )
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert tokenizer.decode(tokenizer("How many dogs", add_special_tokens=False).input_ids) == "How many dogs"

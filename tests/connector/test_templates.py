@@ -117,3 +117,22 @@ def test_a_mask_or_token_count_that_does_not_fit_is_an_error(spoil, says) -> Non
 def test_an_answer_that_ends_the_turn_early_is_an_error() -> None:
     with pytest.raises(TrainingError, match="once, at its end"):
         templates.encode(WORDS, dataclasses.replace(PHOTO, answer="yes<|im_end|>no"), "instruct", 3)
+
+
+def test_without_a_chat_form_the_tokenizer_s_own_begin_and_end_stand_around_the_prompt() -> None:
+    import tiny_llm
+    from tokenizers import processors
+
+    llama = tiny.tokenizer()
+    llama.chat_template = None
+    assert templates.around(llama) == ([], [])
+    begin = llama.eos_token_id
+    llama.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{llama.eos_token} $A", special_tokens=[(llama.eos_token, begin)]
+    )
+    encoded = templates.prompt_ids(llama, "What is it?", image_tokens=3)
+    assert encoded.ids[0] == begin and encoded.ids[1:].count(begin) == 0
+    assert [encoded.ids[slot] for slot in encoded.image_slots] == [llama.pad_token_id] * 3
+    t5 = tiny_llm.t5_words()
+    asked = templates.prompt_ids(t5, "What is it?").ids
+    assert asked == t5("What is it? ").input_ids and asked[-1] == t5.eos_token_id

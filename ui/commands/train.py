@@ -22,6 +22,9 @@ def train(
     ] = None,
     start: Annotated[Path | None, typer.Option("--start", help="A saved model to start from.")] = None,
     connector: Annotated[str, typer.Option("--connector", help="Kind of a fresh connector.")] = "slots",
+    encoder: Annotated[str, typer.Option("--encoder", help="Encoder of a fresh connector, by name or folder.")] = "",
+    tiles: Annotated[int | None, typer.Option("--tiles", min=0, help="Tiles along a side; 0 = the whole.")] = None,
+    tokens: Annotated[int, typer.Option("--tokens", min=0, help="Soft tokens a picture; 0 = the kind's own.")] = 0,
     llm: Annotated[str | None, typer.Option("--llm", help="The language model (default: the profile's).")] = None,
     features: Annotated[
         Path | None, typer.Option("--features", help="Cache of encoder features (default: beside --out).")
@@ -59,7 +62,7 @@ def train(
     name = llm or load_settings().llm or EMBEDDED_LLM
     if start and (start / "config.json").is_file():
         start = carried(start, language.load(name), out / "start")
-    model = prepare.open_model(name, connector, folders, start)
+    model = prepare.open_model(name, connector, folders, start, encoder=encoder, tiles=tiles, tokens=tokens)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
     mixture = prepare.Mixture(per_scene, captions, readings, dialogue)
     task = prepare.open_task(model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=say)

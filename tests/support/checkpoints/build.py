@@ -7,7 +7,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from checkpoints.shapes import SHAPES, Shape, shrink
+from checkpoints.others import OTHERS
+from checkpoints.shapes import SHAPES, Shape, shrunk
 from checkpoints.tokens import tokenizer
 
 TEMPLATE = (
@@ -26,10 +27,9 @@ def build(family: str, folder: Path, seed: int = 0) -> Path:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES as MODELS
 
-    shape = SHAPES.get(family, Shape())
-    words = tokenizer([*shape.special, "<|im_start|>", "<|im_end|>"], **shape.roles)
-    config = CONFIG_MAPPING[family](**shape.config(words))
-    shrink(config, words, shape)
+    shape = {**SHAPES, **OTHERS}.get(family, Shape())
+    words = shape.words() if shape.words else tokenizer([*shape.special, "<|im_start|>", "<|im_end|>"], **shape.roles)
+    config = shrunk(CONFIG_MAPPING[family], words, shape)
     torch.manual_seed(seed)
     name = MODELS[family]
     kind = getattr(transformers, name if isinstance(name, str) else name[0])
@@ -38,6 +38,8 @@ def build(family: str, folder: Path, seed: int = 0) -> Path:
         for parameter in model.parameters():  # larger than the usual 0.02: every input is to matter
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.25)
+            elif parameter.numel() == 1 and not parameter.any():
+                parameter.fill_(0.5)  # a gate that begins closed
     model.generation_config.eos_token_id = words.eos_token_id
     model.generation_config.pad_token_id = words.pad_token_id
     model.save_pretrained(folder)
@@ -50,7 +52,8 @@ def processor(family: str, shape: Shape, words: Any) -> Any:
     import transformers
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
-    kind = getattr(transformers, PROCESSOR_MAPPING_NAMES[family])
+    family = shape.like or family
+    kind = getattr(transformers, shape.processor_class or PROCESSOR_MAPPING_NAMES[family])
     parts: dict[str, Any] = {"tokenizer": words, "qformer_tokenizer": words}
     takes = inspect.signature(kind.__init__).parameters
     for part in ("image_processor", "video_processor", "feature_extractor", "audio_processor"):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from checkpoints.tokens import tekken
+
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 2, "head_dim": 16, "embed_dim": 32, "depth": 2, "num_heads": 2, "d_model": 32,
@@ -15,6 +17,10 @@ SMALL: dict[str, Any] = {
     "num_decoder_layers": 2, "projection_dim": 32, "max_position_embeddings": 4096, "max_source_positions": 1500,
     "image_size": 28, "patch_size": 14, "word_embed_proj_dim": 32, "cross_attention_frequency": 1,
     "encoder_hidden_size": 32, "num_query_tokens": 4, "image_token_budget": 4,
+    "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_experts": 4, "n_routed_experts": 4,
+    "num_local_experts": 4, "moe_num_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
+    "first_k_dense_replace": 1, "linear_key_head_dim": 16, "linear_value_head_dim": 16, "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
 }  # fmt: skip
 
 
@@ -29,47 +35,48 @@ class Shape:
     roles: dict[str, str] = field(default_factory=dict)  # tokenizer attributes: image_token ...
     ids: dict[str, str] = field(default_factory=dict)  # config fields that hold a token's id
     values: dict[str, Any] = field(default_factory=dict)  # config values; of sub-configs as {"vision_config": {...}}
+    last: dict[str, Any] = field(default_factory=dict)  # fields set when all else is small
     after: Callable[[Any], None] | None = None  # last changes to the config
     processor: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     small: dict[str, dict[str, Any]] = field(default_factory=dict)  # arguments of processor parts
     template: bool = True
     films: bool = False  # takes films itself
+    like: str = ""  # the family whose processor and parts are used, where the tables of transformers name none
+    processor_class: str = ""
+    words: Callable[[], Any] | None = None  # a tokenizer of another kind
 
-    def config(self, words: Any) -> dict[str, Any]:
-        """Arguments of the config class."""
-        return dict(self.values)
 
-
-def shrink(config: Any, words: Any, shape: Shape) -> None:
-    """Make a config and those inside it small, with the tokenizer's vocabulary and token ids."""
-    _shrink(config, words, shape.values)
+def shrunk(kind: Any, words: Any, shape: Shape) -> Any:
+    """A small config of class `kind`, those inside it too, with the tokenizer's vocabulary and token ids."""
+    fields = _small(kind(**shape.values).to_dict(), words, shape.values)
     for name, token in shape.ids.items():
-        setattr(config, name, words.convert_tokens_to_ids(token))
+        fields[name] = words.convert_tokens_to_ids(token)
+    config = kind.from_dict({**fields, **shape.last})
     if shape.after:
         shape.after(config)
+    return config
 
 
-def _shrink(config: Any, words: Any, kept: dict[str, Any]) -> None:
-    from transformers import PretrainedConfig
-
-    for name, value in SMALL.items():
-        if (
-            name not in kept
-            and isinstance(getattr(config, name, None), int | float)
-            and name not in config.attribute_map
-        ):
-            setattr(config, name, value)
-    if hasattr(config, "vocab_size") and "vocab_size" not in kept:
-        config.vocab_size = len(words)
-    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-        if hasattr(config, name):
-            setattr(config, name, getattr(words, name))
-    if getattr(config, "layer_types", None):
-        config.layer_types = list(config.layer_types)[: config.num_hidden_layers]
-    for name, value in vars(config).items():
-        if isinstance(value, PretrainedConfig):
-            _shrink(value, words, kept.get(name, {}) if isinstance(kept.get(name), dict) else {})
+def _small(fields: dict[str, Any], words: Any, kept: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config, with the sizes of SMALL where nothing is to be kept."""
+    made = dict(fields)
+    for name, value in fields.items():
+        inside = kept.get(name) if isinstance(kept.get(name), dict) else {}
+        if isinstance(value, dict) and "model_type" in value:
+            made[name] = _small(value, words, inside)
+        elif name in kept:
+            made[name] = kept[name]
+        elif name in SMALL and isinstance(value, int | float):
+            made[name] = SMALL[name]
+        elif name == "vocab_size":
+            made[name] = len(words)
+        elif name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            made[name] = getattr(words, name)
+    if made.get("layer_types") and "layer_types" not in kept:
+        kinds, count = list(dict.fromkeys(made["layer_types"])), made.get("num_hidden_layers", 2)
+        made["layer_types"] = [kinds[at % len(kinds)] for at in range(count)]  # one of each kind
+    return made
 
 
 SQUARE = {"height": 28, "width": 28}
@@ -226,6 +233,14 @@ SHAPES: dict[str, Shape] = {
     "blip-2": BLIP2,
     "instructblip": BLIP2,
     "florence2": Shape(
+        values={
+            "vision_config": {
+                "embed_dim": (16, 16, 32, 32),
+                "num_heads": (1, 1, 2, 2),
+                "num_groups": (1, 1, 2, 2),
+                "depths": (1, 1, 1, 1),
+            }
+        },
         roles={"image_token": "<image>"},
         ids={"image_token_id": "<image>"},
         processor={"num_additional_image_tokens": 1},
@@ -245,6 +260,13 @@ SHAPES: dict[str, Shape] = {
         values={"text_config": {"model_type": "qwen2"}},
         parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128})},
         processor={"audio_token": "<|AUDIO|>", "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>"},
+    ),
+    "voxtral": Shape(
+        words=tekken,
+        values={"text_config": LLAMA, "hidden_size": 32, "audio_config": {"intermediate_size": 128}},
+        parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128})},
+        ids={"audio_token_id": "[AUDIO]"},
+        template=False,
     ),
     "blip": Shape(small={"image_processor": {"size": SQUARE}}, template=False),
     "git": Shape(parts={"image_processor": ("CLIPImageProcessor", CLIP)}, template=False),
