@@ -117,7 +117,7 @@ class Context:
             self.untuned = str(error)
             return open_language(s)
 
-    def apart(self) -> bool:
+    def has_separate_language(self) -> bool:
         """Whether the settings name another language model for the experts route than the multimodal model's own."""
         s = self.settings
         if not (s.llm and s.model):
@@ -126,7 +126,7 @@ class Context:
 
         return not same(s.llm, s.model)
 
-    def shared(self) -> bool:
+    def shares_weights(self) -> bool:
         """Whether both routes speak through the same weights; a comparison of the two says where they do not."""
         return self.language() is self.model().language
 

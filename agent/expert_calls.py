@@ -66,8 +66,8 @@ def look(expert: Expert, medium: Media) -> tuple[Finding, ...]:
     if not all(_sound(finding) for finding in kept):
         raise ExpertError(f"expert '{expert.name}' returned something that is not a list of findings")
     if len(found) > len(kept):  # told as a failure, since what was left out may be what is asked about
-        told = {"error": f"it returned {len(found)} findings, of which the first {len(kept)} are kept"}
-        kept += (Finding(expert.name, "", 0.0, source=medium.name, extra=told),)
+        overflow = {"error": f"it returned {len(found)} findings, of which the first {len(kept)} are kept"}
+        kept += (Finding(expert.name, "", 0.0, source=medium.name, extra=overflow),)
     return kept
 
 

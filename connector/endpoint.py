@@ -62,7 +62,7 @@ class EndpointModel:
         """
         with self._lock:
             if not self._model:
-                listed = self.listed()
+                listed = self.model_ids()
                 if len(listed) != 1:
                     raise ModelError(
                         f"the endpoint serves {len(listed)} models ({', '.join(listed[:9]) or 'none'}); "
@@ -76,7 +76,7 @@ class EndpointModel:
         """The id as people see it: of a file's path, the file's name."""
         return base_name(self.name)
 
-    def listed(self) -> list[str]:
+    def model_ids(self) -> list[str]:
         """The ids of the models that the endpoint says it serves."""
         import openai
 
@@ -112,13 +112,13 @@ class EndpointModel:
         def cost(parts: list[dict[str, Any]]) -> int:
             with openai.OpenAI(base_url=self.url, api_key=key(), max_retries=0, timeout=PROBE_S) as client:
                 create: Any = client.chat.completions.create
-                told = create(
+                response = create(
                     model=self.name,
                     messages=[{"role": "user", "content": [*parts, {"type": "text", "text": "?"}]}],
                     max_tokens=1,
                     temperature=0,
                 )
-            return told.usage.prompt_tokens if told.usage else 0
+            return response.usage.prompt_tokens if response.usage else 0
 
         try:
             plain = cost([])
@@ -148,18 +148,18 @@ class EndpointModel:
         sound = any(medium.kind == VIDEO for medium in media) and self.takes(AUDIO)
         earlier = [{"role": turn.role, "content": content_of(turn.text, turn.media, sound=sound)} for turn in history]
         asked = {"role": "user", "content": content_of(question, media, sound=sound)}
-        return self.said([*earlier, asked], generation)
+        return self._reply([*earlier, asked], generation)
 
     def read(self, question: str, evidence: str, generation: Generation, history: Sequence[Turn] = ()) -> Reply:
         """The answer from evidence, to the same turns that a local model reads."""
         earlier = [(turn.role, turn.text) for turn in history]
-        return self.said(templates.messages(question, evidence=evidence, history=earlier), generation)
+        return self._reply(templates.messages(question, evidence=evidence, history=earlier), generation)
 
     def chat(self, turns: Sequence[dict[str, str]], generation: Generation, rules: Any = None) -> Reply:
         """What follows `turns`; an endpoint cannot be held to a grammar."""
         if rules is not None:
             raise ModelError("an endpoint's model cannot be held to a grammar; use a planner for chat models")
-        return self.said(list(turns), generation)
+        return self._reply(list(turns), generation)
 
     def answers(self, batch: Sequence[Asked], max_new_tokens: int) -> list[Answered]:
         """Several requests on their way at once: the endpoint batches them itself."""
@@ -170,10 +170,10 @@ class EndpointModel:
         return self._together([partial(self._read_one, *pair, max_new_tokens) for pair in asked])
 
     def _answer(self, asked: Asked, max_new_tokens: int) -> Answered:
-        return whole(self.stream(asked.question, asked.media, Generation(max_new_tokens), asked.history))
+        return read_to_end(self.stream(asked.question, asked.media, Generation(max_new_tokens), asked.history))
 
     def _read_one(self, question: str, evidence: str, max_new_tokens: int) -> Answered:
-        return whole(self.read(question, evidence, Generation(max_new_tokens)))
+        return read_to_end(self.read(question, evidence, Generation(max_new_tokens)))
 
     @staticmethod
     def _together(calls: Sequence[Callable[[], Answered]]) -> list[Answered]:
@@ -192,12 +192,12 @@ class EndpointModel:
                     "ask the experts route, or serve a multimodal model"
                 )
 
-    def said(self, turns: list[dict[str, Any]], generation: Generation) -> Reply:
+    def _reply(self, turns: list[dict[str, Any]], generation: Generation) -> Reply:
         """What follows `turns` (role, content), as it comes; stopping closes the connection and ends the work there."""
-        name = base_name(self.named_in_time(generation))
+        name = base_name(self.model_id(generation))
         return Reply(name, "", 0, self._stream(turns, generation))
 
-    def named_in_time(self, generation: Generation) -> str:
+    def model_id(self, generation: Generation) -> str:
         """The model's id; it may have to be asked for, which must not outlast the question."""
         if self._model:
             return self._model
@@ -215,7 +215,7 @@ class EndpointModel:
                 named = pieces.get(timeout=0.05)
             except queue.Empty:
                 if generation.until is not None and time.perf_counter() > generation.until:
-                    raise late(generation) from None
+                    raise timed_out(generation) from None
                 continue
             if isinstance(named, DuetError):
                 raise named
@@ -227,7 +227,9 @@ class EndpointModel:
 
         client = httpx.Client()
         try:
-            yield from piped(lambda pieces: self._read(client, turns, generation, pieces), self._failed, generation)
+            yield from queued_tokens(
+                lambda pieces: self._read(client, turns, generation, pieces), self._failed, generation
+            )
         finally:
             client.close()
 
@@ -280,7 +282,7 @@ def base_name(name: str) -> str:
     return name.rsplit("/", 1)[-1] if name.startswith("/") else name
 
 
-def whole(reply: Reply) -> Answered:
+def read_to_end(reply: Reply) -> Answered:
     """A reply read to its end."""
     said = list(reply.tokens)
     total = sum(token.logprob for token in said)
@@ -288,7 +290,7 @@ def whole(reply: Reply) -> Answered:
     return Answered("".join(token.text for token in said).strip(), confidence)
 
 
-def piped(
+def queued_tokens(
     read: Callable[[queue.Queue], None], failed: Callable[[Exception], DuetError], generation: Generation
 ) -> Iterator[Token]:
     """The Tokens that `read` puts into a queue on a thread of its own, so that no silence outlasts the bounds."""
@@ -307,7 +309,7 @@ def piped(
             piece = pieces.get(timeout=0.05)
         except queue.Empty:
             if generation.until is not None and time.perf_counter() > generation.until:
-                raise late(generation) from None
+                raise timed_out(generation) from None
             continue
         if piece is None:
             return
@@ -316,7 +318,7 @@ def piped(
         yield piece
 
 
-def late(generation: Generation) -> ModelError:
+def timed_out(generation: Generation) -> ModelError:
     """The endpoint took longer than a question may."""
     return ModelError(
         f"the endpoint gave no answer within {generation.longest_s:.0f} s; raise answer_s or use a faster model"

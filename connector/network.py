@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from connector.encoders import registry
 from connector.interfaces.build import build, check_encoder, check_features, describe
 from connector.llm import templates
+from connector.llm.demonstrations import demonstrations_of
+from connector.llm.int8 import forget
 from connector.llm.language import LanguageModel, read_whole, same
 from connector.llm.language import load as load_llm
 from experts.errors import ModelError
@@ -38,7 +40,7 @@ class Batch:
     positions: torch.Tensor | None = None  # [B, T], where it stands for that question
 
 
-def apart(turns: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def question_mask(turns: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Which token may look at which, [B, 1, T, T], 0 or the least number of `dtype`: added to the attention's scores.
 
     A token looks at those before it that belong to its own question or to all. What belongs to all, the image, looks at
@@ -106,7 +108,7 @@ class ConnectorModel:
             places["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
         if batch.turns is not None and batch.positions is not None:
             places["position_ids"] = batch.positions.to(mask.device)
-            mask = apart(batch.turns.to(mask.device), mask, self.llm.model.dtype)
+            mask = question_mask(batch.turns.to(mask.device), mask, self.llm.model.dtype)
         with self.attached(batch.features, batch.slots):
             return decoder(self.llm.model)(
                 inputs_embeds=self.place(batch), attention_mask=mask, use_cache=False, **places
@@ -182,7 +184,12 @@ class ConnectorModel:
         import torch
 
         encoded = templates.prompt_ids(
-            self.llm.tokenizer, question, image_tokens=self.n_tokens * images, image=images > 0, history=history
+            self.llm.tokenizer,
+            question,
+            image_tokens=self.n_tokens * images,
+            image=images > 0,
+            history=history,
+            demonstrations=self.llm.demonstrations,
         )
         ids = torch.tensor([encoded.ids])
         slots = torch.zeros_like(ids, dtype=torch.bool)
@@ -209,7 +216,7 @@ class ConnectorModel:
         config = {
             "format": FORMAT,
             "llm": self.llm.name,
-            "llm_shape": shape_of(self.llm),
+            "llm_shape": architecture_of(self.llm),
             "stored": "float16",
             "encoder": self.encoder.name,
             "tiles": self.encoder.views.tiles,
@@ -234,7 +241,7 @@ def _half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return half
 
 
-def shape_of(llm: LanguageModel) -> dict[str, Any]:
+def architecture_of(llm: LanguageModel) -> dict[str, Any]:
     """What must agree between the language model a connector was trained with and the one that it is loaded for."""
     config = llm.model.config
     keys = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
@@ -251,6 +258,7 @@ def adapted(folder: Path, llm: LanguageModel | None = None, device: str = "auto"
     llm = llm or load_llm(config["llm"], device)
     _check_llm(config, llm, folder)
     _merge(folder, llm)
+    llm.demonstrations = demonstrations_of(folder)
     return llm
 
 
@@ -272,7 +280,7 @@ def _not_saved(folder: Path, error: Exception) -> ModelError:
 
 def _check_llm(config: dict[str, Any], llm: LanguageModel, folder: Path) -> None:
     """Raises ModelError where a model was saved with another language model than `llm`."""
-    own_shape = shape_of(llm)
+    own_shape = architecture_of(llm)
     differences = [
         f"{key} {was} is {own_shape.get(key)} here"
         for key, was in config.get("llm_shape", {}).items()
@@ -362,6 +370,7 @@ def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -
     if hasattr(connector, "see_whole_with"):
         connector.see_whole_with(encoder.head())  # type: ignore[attr-defined]
     _merge(folder, llm)
+    llm.demonstrations = demonstrations_of(folder)
     model = ConnectorModel(llm, encoder, connector, config.get("card", {}))
     connector.eval().requires_grad_(False).to(llm.device)
     return model
@@ -391,4 +400,5 @@ def merge_adapter(llm: LanguageModel, tensors: dict[str, torch.Tensor], name: st
     with torch.no_grad():  # all fit: only now is a weight changed
         for weight, a, b in pairs:
             weight += (b @ a).to(weight.device, weight.dtype)
+    forget(llm.model)
     llm.adapter = name

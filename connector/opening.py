@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from connector.base import MultimodalModel, TextModel
 
 SHIPPED = Path(__file__).parent / "weights"
-EMBEDDED_LLM = "smollm2-135m-instruct"  # what the shipped connector was trained with
+EMBEDDED_LLM = "qwen2.5-coder-0.5b-instruct"  # what the shipped connector was trained with
 BY_MEMORY = "auto"  # the catalogue's choice for this machine
 Report = Callable[[str], None]
 

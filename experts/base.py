@@ -75,15 +75,15 @@ def from_function(function: Callable[[Any], list[Finding]]) -> FunctionExpert:
     Raises:
         ConfigError: one of these is missing, or the annotation is not Image, Audio, Video or a union of them.
     """
-    name, told = function.__name__, (function.__doc__ or "").strip()
+    name, doc = function.__name__, (function.__doc__ or "").strip()
     try:
         hints = [hint for key, hint in typing.get_type_hints(function).items() if key != "return"]
     except NameError as error:
         raise ConfigError(f"expert '{name}': {error}; import what its annotations name") from None
     kinds = {kind for kind in (Image, Audio, Video) if hints and kind in (typing.get_args(hints[0]) or (hints[0],))}
-    if not told or not kinds:
+    if not doc or not kinds:
         lacks = (
-            "a docstring that says what it does" if not told else "a first parameter annotated as Image, Audio or Video"
+            "a docstring that says what it does" if not doc else "a first parameter annotated as Image, Audio or Video"
         )
         raise ConfigError(f"expert '{name}' needs {lacks}: def {name}(image: Image) -> list[Finding]")
-    return FunctionExpert(function, name, told.splitlines()[0], frozenset(kind.kind for kind in kinds))
+    return FunctionExpert(function, name, doc.splitlines()[0], frozenset(kind.kind for kind in kinds))

@@ -77,9 +77,9 @@ class Tagger:
         how = timm.data.resolve_model_data_config(net)
         how_many = int(net.num_classes)  # type: ignore[arg-type]  # to mypy, any attribute of a module may be a tensor
         published: Any = net.pretrained_cfg
-        told = published.get("label_names")
-        if told and len(told) == how_many:
-            names = [str(name) for name in told]
+        labels = published.get("label_names")
+        if labels and len(labels) == how_many:
+            names = [str(name) for name in labels]
         elif how_many != len(names):
             names = [f"class {index}" for index in range(how_many)]
         return net, names, {"side_px": how["input_size"][-1], "mean": how["mean"], "std": how["std"]}

@@ -153,13 +153,13 @@ def _line(console: Console, step: Step, *, first: bool) -> None:
     grid.add_row(
         f"[cyan]{_safe(step.route)}[/cyan]" if first else "",
         f"[{colour}]{_safe(kind[:10])}[/{colour}]",
-        f"[{colour}]{_safe(_told(step))}[/{colour}]",
+        f"[{colour}]{_safe(_in_words(step))}[/{colour}]",
         f"[dim]{seconds}[/dim]",
     )
     console.print(grid)
 
 
-def _told(step: Step) -> str:
+def _in_words(step: Step) -> str:
     """A step's result in a few words."""
     if step.kind == "media":
         size = (
@@ -184,15 +184,15 @@ def _support(answer: Answer) -> str:
     spans = list(dict.fromkeys((link.start, link.end) for link in answer.links))
     parts = []
     for start, end in spans:
-        told = []
+        cited = []
         for number in dict.fromkeys(link.finding for link in answer.links if link.start == start):
             finding = answer.findings[number]
             text = finding.text if len(finding.text) <= 30 else finding.text[:29] + "…"
             corners = f" ({' '.join(f'{v:.0f}' for v in finding.box)})" if finding.box else ""
             when = f" {finding.span[0]:.1f}-{finding.span[1]:.1f} s" if finding.span else ""
-            told.append(f"{finding.expert} '{text}'{corners}{when}")
+            cited.append(f"{finding.expert} '{text}'{corners}{when}")
         head = f"{answer.text[start:end][:40]} <- " if len(spans) > 1 else ""
-        parts.append(head + ", ".join(told[:MOST_SUPPORT]) + (" …" if len(told) > MOST_SUPPORT else ""))
+        parts.append(head + ", ".join(cited[:MOST_SUPPORT]) + (" …" if len(cited) > MOST_SUPPORT else ""))
     return "; ".join(parts)
 
 

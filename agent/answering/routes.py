@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from agent.records.recall import choose
 from connector.base import ModelInfo, Reply
 from experts.base import Finding
 from experts.errors import ModelError
-from experts.evidence import asked_thing, compose_evidence, quoted
+from experts.evidence import asked_facts, compose_evidence, quoted
+from experts.evidence.asked import asked_things
 from experts.evidence.categories import matches
 from experts.media import Image, Media, Video
 
@@ -31,45 +31,38 @@ if TYPE_CHECKING:
 
 Route = Callable[[Question, "Context", Bounds], Iterator[Step]]
 
-READING = re.compile(
-    r"\b(read|say|says|said|written|write|text|word|words|sign|letter|number plate|label|title|spell|logo|name on)\b",
-    re.I,
-)
-LOOKING = re.compile(r"\b(describe|what (is|does) (this|the (image|picture|photo)|in the)|caption|see)\b", re.I)
-USUAL = {"image": ("detect", "tag", "caption"), "audio": ("speech",), "video": ("video",)}
+USUAL = {"image": ("detect", "tag", "ocr", "caption"), "audio": ("speech",), "video": ("video",)}
 BUILT_IN = ("detect", "tag", "ocr", "caption", "speech", "video")
 LOOKING_SHARE = 0.75  # of the time for a question that the experts may use, so that some is left to speak
 
 
 def choose_experts(question: Question, kinds: Mapping[str, Iterable[str]]) -> list[tuple[str, Media]]:
-    """Which experts look at which media: all that can see or hear it, but the reader only where reading may help.
+    """Which experts look at which media: all that can see or hear it, whatever the question says.
 
-    Reading costs ten times as much as looking, so it runs when the question asks for text, or for everything there is.
-    `kinds` maps the names of the experts there are to the kinds of media they take; plug-ins are always asked.
+    No wording can so keep an expert from what it is needed for. `kinds` maps the names of the experts there are to the
+    kinds of media they take.
     """
     plan: list[tuple[str, Media]] = []
     for medium in question.media:
-        wanted = list(USUAL[medium.kind])
-        if medium.kind == "image" and (READING.search(question.text) or LOOKING.search(question.text)):
-            wanted.append("ocr")
-        wanted += [name for name in kinds if name not in BUILT_IN and medium.kind in kinds[name]]
+        wanted = [*USUAL[medium.kind], *(name for name in kinds if name not in BUILT_IN and medium.kind in kinds[name])]
         plan += [(name, medium) for name in wanted if name in kinds]
     return plan
 
 
 @dataclass
-class Seen:
-    """What the experts found by medium, which of them failed on it, and why."""
+class Gathered:
+    """What the experts found by medium, which of them looked at it, which failed on it, and why."""
 
     findings: dict[str, list[Finding]]
     failed: dict[str, list[str]]
+    looked: dict[str, list[str]]
     reasons: list[str] = field(default_factory=list)
 
 
 def gather(
-    question: Question, plan: Sequence[tuple[str, Media]], seen: Seen, context: Context, clock: Clock
+    question: Question, plan: Sequence[tuple[str, Media]], gathered: Gathered, context: Context, clock: Clock
 ) -> Iterator[Step]:
-    """Experts at work beside each other; what they find and how they fail goes into `seen`. Ends early when stopped."""
+    """Experts at work beside each other; findings and failures go into `gathered`. Ends early when stopped."""
     bounds, workers = clock.bounds, Workers()
     asked = [
         (name, medium, workers.look(partial(context.expert, name), medium, context.cache)) for name, medium in plan
@@ -91,37 +84,40 @@ def gather(
             times = {"since": look.begun, "seconds": look.seconds}
             faults = [(who, reason, times) for who, reason in zip(names, why, strict=True)]
             faults = [(name, look.error, times)] if look.error else faults
-            seen.findings[medium.name] += kept
+            gathered.findings[medium.name] += kept
             if not look.error:
+                gathered.looked[medium.name] += within(name, medium)
                 data = {"weights": context.expert(name).weights, **about, **({"cached": True} if look.cached else {})}
                 yield clock.step("expert", name, **times, findings=kept, data=data)
         for who, reason, when in faults:
-            seen.failed[medium.name].append(who)
-            seen.reasons.append(f"{who} failed ({reason})")
+            gathered.failed[medium.name].append(who)
+            gathered.reasons.append(f"{who} failed ({reason})")
             yield clock.step("error", who, **when, text=reason, data=about)
 
 
 def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
     """Media -> experts -> findings -> evidence text -> the language model."""
     clock = Clock("experts", bounds)
-    yield from taken_in(question, clock)
+    yield from media_steps(question, clock)
     own = context.settings.captioner != "composed"  # a composed caption says again what the other experts say
     there = {name: kinds for name, kinds in context.kinds().items() if own or name != "caption"}
-    seen = Seen({medium.name: [] for medium in question.media}, {medium.name: [] for medium in question.media})
-    yield from gather(question, choose_experts(question, there), seen, context, clock)
-    found = [finding for medium in question.media for finding in seen.findings[medium.name]]
+    gathered = Gathered(*({medium.name: [] for medium in question.media} for _ in range(3)))
+    yield from gather(question, choose_experts(question, there), gathered, context, clock)
+    found = [finding for medium in question.media for finding in gathered.findings[medium.name]]
     if bounds.stop.is_set():
         yield from stopped(clock, "", found)
         return
-    if seen.reasons and not found:
-        text = f"I cannot answer: nothing was found, and {'; '.join(seen.reasons)}"[:600].rstrip(".") + "."
+    if gathered.reasons and not found:
+        text = f"I cannot answer: nothing was found, and {'; '.join(gathered.reasons)}"[:600].rstrip(".") + "."
         yield clock.finish(text, error=text)
         return
     begun = time.perf_counter()
-    read = choose(question, seen.findings, context.memory, bounds)
+    read = choose(question, gathered.findings, context.memory, bounds)
     for text, data in read.notes:
         yield clock.step("note", "memory", since=begun, text=text, data=data)
-    evidence = "\n".join([evidence_text(question, read.findings, seen.failed, captions=own), *read.lines])
+    evidence = "\n".join(
+        [evidence_text(question, read.findings, gathered.failed, gathered.looked, captions=own), *read.lines]
+    )
     named = cited_by(found, question.text)
     cited = (*named, *(finding for finding in read.cited if finding not in named))
     yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited)
@@ -131,13 +127,13 @@ def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[St
         yield clock.step("note", "connector", text=f"answered without its adapter: {context.untuned}")
     longest = bounds.longest(context.settings.max_new_tokens)
     reply = language.read(question.text, evidence, bounds.generation(longest), question.history)
-    yield from speak(clock, reply, found, since=begun)
+    yield from stream_reply(clock, reply, found, since=begun)
 
 
 def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
     """Media -> the multimodal model: encoder, connector and language model in one."""
     clock = Clock("connector", bounds)
-    yield from taken_in(question, clock)
+    yield from media_steps(question, clock)
     model = context.model()
     info = model.info
     taken = [medium for medium in question.media if medium.kind in info.modalities]
@@ -150,7 +146,7 @@ def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[
         text = f"{reason[0].upper()}{reason[1:]}. Ask the experts route."
         yield clock.finish(text, error=text)
         return
-    if context.apart():
+    if context.has_separate_language():
         other = context.settings.llm
         text = f"another language model than the experts route's ({info.language} here, {other} there)"
         yield clock.step("note", "connector", text=text)
@@ -158,7 +154,7 @@ def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[
     reply = model.stream(question.text, taken, bounds.generation(longest), question.history)
     for stage in reply.stages:
         yield clock.step(stage.kind, stage.name, since=stage.begun, seconds=stage.seconds, data=stage.data)
-    yield from speak(clock, reply, (), since=time.perf_counter(), info=info)
+    yield from stream_reply(clock, reply, (), since=time.perf_counter(), info=info)
 
 
 def _cannot(info: ModelInfo, medium: Media) -> str:
@@ -174,7 +170,7 @@ def _cannot(info: ModelInfo, medium: Media) -> str:
 ROUTES: dict[str, Route] = {"experts": experts, "connector": connector}
 
 
-def taken_in(question: Question, clock: Clock) -> Iterator[Step]:
+def media_steps(question: Question, clock: Clock) -> Iterator[Step]:
     """What was taken in: each medium's id, kind, hash and size."""
     for name, medium in question.by_id().items():
         data: dict[str, Any] = {"id": name, "kind": medium.kind, "sha256": medium.sha256}
@@ -187,7 +183,7 @@ def taken_in(question: Question, clock: Clock) -> Iterator[Step]:
         yield clock.step("media", medium.name, data=data)
 
 
-def speak(
+def stream_reply(
     clock: Clock, reply: Reply, findings: Sequence[Finding], since: float, info: ModelInfo | None = None
 ) -> Iterator[Step]:
     """Stream an answer, then finish; `since` is when its prompt began to be made."""
@@ -228,32 +224,69 @@ def stopped(
     yield clock.finish(text or "Stopped before the first word.", logprob=logprob, tokens=tokens, findings=findings)
 
 
+def within(name: str, medium: Media) -> list[str]:
+    """The experts that have looked once expert `name` has: of a film those at its frames and, if any, at its sound."""
+    if name != "video" or not isinstance(medium, Video):
+        return [name]
+    return ["detect", "tag", "ocr", *(["speech"] if medium.audio is not None else [])]
+
+
 def evidence_text(
-    question: Question, findings: Mapping[str, list[Finding]], failed: Mapping[str, list[str]], *, captions: bool
+    question: Question,
+    findings: Mapping[str, list[Finding]],
+    failed: Mapping[str, list[str]],
+    looked: Mapping[str, list[str]] | None = None,
+    *,
+    captions: bool,
 ) -> str:
-    """The evidence text; of several media, each one's own under its id, so that nothing is sought in the wrong one."""
+    """The evidence text; of several media, each one's own under its id, so that nothing is sought in the wrong one.
+
+    What is asked about is counted over all of them too: what is in one of them is there.
+    """
     parts = []
     for name, medium in question.by_id().items():
         sizes = {}
         picture = medium.frames[0] if isinstance(medium, Video) and medium.frames else medium
         if isinstance(picture, Image):
             sizes[medium.name] = (picture.width, picture.height)
-        text = compose_evidence(findings[medium.name], question.text, sizes, failed[medium.name])
+        text = compose_evidence(
+            findings[medium.name],
+            question.text,
+            sizes,
+            failed[medium.name],
+            (looked or {}).get(medium.name, ()),
+            about(medium),
+        )
         if captions:
             text = "\n".join(
                 [*(f"Caption: {quoted(f.text)}" for f in findings[medium.name] if f.expert == "caption"), text]
             )
         parts.append(text if len(question.media) == 1 else f"{name}: {text}")
+    if len(question.media) > 1 and not any(failed.values()):
+        found = [finding for medium in question.media for finding in findings[medium.name]]
+        facts = asked_facts(question.text, *([f for f in found if f.expert == name] for name in ("detect", "tag")))
+        parts += [f"All together: {facts}"] if facts else []
     return "\n".join(parts)
+
+
+def about(medium: Media) -> list[str]:
+    """What is known of a medium before anybody looks: of sound and films their length, and whether a film has sound."""
+    if isinstance(medium, Image):
+        return []
+    kind = "Film" if isinstance(medium, Video) else "Sound"
+    lines = [f"{kind} of {medium.duration_s:.0f} s."]
+    if isinstance(medium, Video) and medium.audio is None:
+        lines.append("It has no sound track, so nothing is said in it.")
+    return lines
 
 
 def cited_by(findings: Sequence[Finding], question: str) -> tuple[Finding, ...]:
     """The findings that the question names."""
-    thing = asked_thing(question)
-    return tuple(finding for finding in findings if thing and matches(thing, finding.text))
+    things = asked_things(question)
+    return tuple(finding for finding in findings if any(matches(thing, finding.text) for thing in things))
 
 
 def _described(info: ModelInfo) -> dict[str, Any]:
     """What a trace tells of a model beside its name."""
-    told = {"model": info.name, "revision": info.revision, "precision": info.precision, "device": info.device}
-    return {key: value for key, value in told.items() if value}
+    identity = {"model": info.name, "revision": info.revision, "precision": info.precision, "device": info.device}
+    return {key: value for key, value in identity.items() if value}

@@ -19,9 +19,9 @@ def corrected(text: str, claims: Sequence[Claim], findings: Sequence[Finding]) -
     changed = False
     for start, end in sentences(text):
         inside = [claim for claim in claims if start <= claim.start < end]
-        told = _sentence(text[start:end], start, inside, findings)
-        changed = changed or told != text[start:end]
-        parts.append(told)
+        corrected_sentence = _sentence(text[start:end], start, inside, findings)
+        changed = changed or corrected_sentence != text[start:end]
+        parts.append(corrected_sentence)
     return " ".join(part for part in parts if part) if changed else ""
 
 
@@ -30,7 +30,7 @@ def _sentence(text: str, offset: int, claims: Sequence[Claim], findings: Sequenc
     gone = [claim for claim in wrong if claim.kind in ("object", "count", "absence") and not claim.better]
     gone = [claim for claim in gone if claim.kind != "count" or not claim.findings]  # too many to count is not gone
     if gone or (wrong and any(claim.text.lower() in ("yes", "no") for claim in wrong)):
-        return _told(
+        return _set_right(
             [*gone, *(c for c in wrong if c not in gone and c.text.lower() in ("yes", "no"))], claims, findings
         )
     for claim in sorted(wrong, key=lambda claim: -claim.start):
@@ -81,7 +81,7 @@ def _one(word: str) -> str:
     return {"people": "person", "men": "man", "women": "woman", "children": "child"}.get(word.lower(), singular(word))
 
 
-def _told(wrong: Sequence[Claim], claims: Sequence[Claim], findings: Sequence[Finding]) -> str:
+def _set_right(wrong: Sequence[Claim], claims: Sequence[Claim], findings: Sequence[Finding]) -> str:
     """What was found and what was not, in place of a sentence that cannot be mended."""
     held = [
         claim.text
@@ -95,8 +95,8 @@ def _told(wrong: Sequence[Claim], claims: Sequence[Claim], findings: Sequence[Fi
         lead = {"yes": "No: ", "no": "Yes: "}.get(claim.text.lower(), "")
         if claim.kind == "absence":
             count = len([n for n in claim.findings if findings[n].expert == "detect"])
-            told = f"{count} {plural(claim.thing)} were found." if count > 1 else f"{claim.thing} was found."
+            sentence = f"{count} {plural(claim.thing)} were found." if count > 1 else f"{claim.thing} was found."
         else:
-            told = f"no {claim.thing} was found."
-        said.append(lead + told if lead else told[:1].upper() + told[1:])
+            sentence = f"no {claim.thing} was found."
+        said.append(lead + sentence if lead else sentence[:1].upper() + sentence[1:])
     return " ".join(dict.fromkeys(said))

@@ -149,12 +149,12 @@ def _position(claim: Claim, findings: Sequence[Finding], seen: Seen) -> Claim:
         return _supported(claim, held, f"{claim.thing} is there")
     if not hits:
         return _unsupported(claim, f"no finding of where {claim.thing} is")
-    told = " and ".join(dict.fromkeys(" ".join(where[n]) for n in hits))
+    places = " and ".join(dict.fromkeys(" ".join(where[n]) for n in hits))
     against = [n for n in hits if findings[n].score >= SURE and any(OPPOSITE.get(side) in where[n] for side in sides)]
     if len(against) < len(hits):
-        return _unsupported(claim, f"{claim.thing} is {told}")
-    better = told if len({" ".join(where[n]) for n in hits}) == 1 else ""
-    return _contradicted(claim, f"{claim.thing} is {told}", hits, better)
+        return _unsupported(claim, f"{claim.thing} is {places}")
+    better = places if len({" ".join(where[n]) for n in hits}) == 1 else ""
+    return _contradicted(claim, f"{claim.thing} is {places}", hits, better)
 
 
 # Words

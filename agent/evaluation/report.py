@@ -35,12 +35,12 @@ def summarise(rows: Sequence[Row], benchmark: Benchmark) -> dict[str, Any]:
 def _route(rows: Sequence[Row], benchmark: Benchmark) -> dict[str, Any]:
     kinds = sorted({row.kind for row in rows})
     judged = [row for row in rows if row.correct is not None and not row.error]
-    told = [(row.confidence, bool(row.correct)) for row in judged if row.confidence is not None]
+    confident = [(row.confidence, bool(row.correct)) for row in judged if row.confidence is not None]
     values: dict[str, Any] = {
         "all": _figures(rows),
         "kinds": {kind: _figures([row for row in rows if row.kind == kind]) for kind in kinds},
         "calibration_error": _rounded(
-            metrics.calibration_error([sure for sure, _ in told], [right for _, right in told])
+            metrics.calibration_error([sure for sure, _ in confident], [right for _, right in confident])
         ),
         "fallbacks": _rounded(metrics.share(bool(row.fallback) for row in rows).value),
         "consulted": _rounded(metrics.share(row.consulted for row in rows).value),

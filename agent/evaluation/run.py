@@ -145,14 +145,14 @@ def models(agent: Agent, route: str) -> dict[str, Any]:
     named |= {"llm": language.name, "adapter": language.adapter}
     if route != "experts":
         model = agent.context.model()
-        named |= _identity(model) | {"same_language": agent.context.shared()}
+        named |= _identity(model) | {"same_language": agent.context.shares_weights()}
     if route == "auto":
-        told = (
+        described = (
             repr(agent.context.policy)
             if is_dataclass(agent.context.policy)
             else type(agent.context.policy).__qualname__
         )
-        named["policy"] = hashlib.sha256(told.encode()).hexdigest()[:16]
+        named["policy"] = hashlib.sha256(described.encode()).hexdigest()[:16]
     return named
 
 
@@ -220,8 +220,8 @@ def _identity(model: MultimodalModel) -> dict[str, Any]:
     """What tells a model from another of the same name, for the folder of a run."""
     info = model.info
     fingerprint = getattr(model, "fingerprint", None)
-    told = {"model": info.name, "revision": info.revision, "precision": info.precision}
-    return told | ({"connector": fingerprint()} if fingerprint else {})
+    identity = {"model": info.name, "revision": info.revision, "precision": info.precision}
+    return identity | ({"connector": fingerprint()} if fingerprint else {})
 
 
 def _answer(benchmark: Benchmark, agent: Agent, todo: Sequence[tuple[Record, str]], batch: int) -> Iterator[Row]:

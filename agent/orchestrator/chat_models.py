@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.clock import Bounds
 from connector.base import Reply
-from connector.endpoint import LEAST_WAIT_S, EndpointModel, failure, key, piped, plain
+from connector.endpoint import LEAST_WAIT_S, EndpointModel, failure, key, plain, queued_tokens
 from connector.llm.streaming import Token
 from experts.errors import DuetError, InputError, ModelError, needs
 
@@ -28,7 +28,7 @@ def endpoint_chat(endpoint: EndpointModel, bounds: Bounds, max_new_tokens: int) 
     from langchain_openai import ChatOpenAI
 
     chat: BaseChatModel = ChatOpenAI(
-        model=endpoint.named_in_time(bounds.generation()),
+        model=endpoint.model_id(bounds.generation()),
         base_url=endpoint.url,
         api_key=key(),  # type: ignore[arg-type]
         temperature=0,
@@ -79,7 +79,7 @@ def chat_reply(chat: BaseChatModel, turns: Sequence[Any], bounds: Bounds) -> Rep
 
     def tokens() -> Iterator[Token]:
         try:
-            yield from piped(read, lambda error: chat_failure(error, chat), bounds.generation())
+            yield from queued_tokens(read, lambda error: chat_failure(error, chat), bounds.generation())
         finally:
             over.set()
 

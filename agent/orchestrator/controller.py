@@ -57,8 +57,8 @@ def make_plan(
         steps = [as_json(call) for call in calls]
         calls = check_plan({"steps": steps}, toolbox) if steps else ()
     except (InputError, AttributeError, TypeError) as error:
-        told = str(error) if isinstance(error, InputError) else f"it is no list of calls; accepted: {FORM}"
-        raise ModelError(f"the planner '{name}' made a plan that cannot run: {told}") from error
+        fault = str(error) if isinstance(error, InputError) else f"it is no list of calls; accepted: {FORM}"
+        raise ModelError(f"the planner '{name}' made a plan that cannot run: {fault}") from error
     yield clock.step("plan", name, since=begun, text=_outline(calls), data={"steps": [as_json(call) for call in calls]})
     return calls
 
@@ -97,14 +97,14 @@ class ChatPlanner:
         tools = "\n".join(f"- {name}(media: {' or '.join(box.ids(name))}): {box.describe(name)}" for name in fitting)
         wrong: list[str] = []
 
-        def told(error: Exception) -> str:
+        def ask_again(error: Exception) -> str:
             wrong.append(_reason(error))
             return f"The plan cannot run: {wrong[-1]} Make it again."
 
         planner: Any = create_agent(
             self.chats[0],
             system_prompt=PLANNER.format(tools=tools, media=listed(box)),
-            response_format=ToolStrategy(_plan_form(box, fitting), handle_errors=told),
+            response_format=ToolStrategy(_plan_form(box, fitting), handle_errors=ask_again),
             middleware=[
                 ModelCallLimitMiddleware(run_limit=PLAN_TRIES, exit_behavior="error"),
                 *careful(self.chats, self.bounds),

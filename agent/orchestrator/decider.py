@@ -134,7 +134,7 @@ class _Looks:
         self.toolbox, self.bounds, self.until = toolbox, bounds, min(until, bounds.until)
         self.workers = Workers()
         self.done: dict[str, tuple[Result, float]] = {}
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
 
     def call(self, name: str, args: Mapping[str, Any]) -> Result:
         """As Toolbox.call; an expert's failure is raised as Again."""
@@ -176,9 +176,9 @@ def _looked(
             record.mistakes.append(f"the model's call of {name[:40]!r} failed ({text[:200]})")
         return clock.step("error", name[:40], text=text, data=about)
     result, begun = looks.done[key]
-    if key in looks.told:
+    if key in looks.reported:
         return clock.step("note", name, text="asked again: what it found stands", data=about)
-    looks.told.add(key)
+    looks.reported.add(key)
     with contextlib.suppress(ValueError):
         record.failed[medium.name].remove(name)
     return looked_step(name, str(args["media"]), result, record, toolbox, clock, since=begun)
@@ -195,10 +195,10 @@ def _rounds(question: str, most: int, seen: bool) -> Any:
         def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
             self.number += 1
             if self.number > 1:
-                told = ENOUGH.format(number=self.number, most=most, question=question)
+                instruction = ENOUGH.format(number=self.number, most=most, question=question)
                 last = self.number >= most
                 request = request.override(
-                    messages=[*request.messages, HumanMessage(told + (LAST if last else ""))],
+                    messages=[*request.messages, HumanMessage(instruction + (LAST if last else ""))],
                     tools=[] if last else request.tools,
                 )
                 return handler(request)

@@ -48,7 +48,7 @@ class Record:
     failed: dict[str, list[str]]
     reasons: list[str] = field(default_factory=list)  # of experts that failed
     mistakes: list[str] = field(default_factory=list)  # of the model: calls that could not be made
-    told: list[str] = field(default_factory=list)  # each result as a line of text
+    results: list[str] = field(default_factory=list)  # each result as a line of text
     looks: int = 0  # that succeeded
     said: str = ""  # the answer, where a step of a plan or a decision maker gave one
 
@@ -113,7 +113,7 @@ def looked_step(
     medium = toolbox.media[key]
     record.looks += 1
     record.findings[medium.name] += result.findings
-    record.told.append(f"{key}, {tool}: {result.text}")
+    record.results.append(f"{key}, {tool}: {result.text}")
     weights = toolbox.context.model_name() if tool == CONNECTOR else toolbox.context.expert(tool).weights
     about = {"weights": weights, "media": medium.name, "sha256": medium.sha256[:16], **dict(data)}
     return clock.step("expert", tool, since=since, seconds=result.seconds, findings=result.findings, data=about)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
-from agent.answering.routes import LOOKING_SHARE, cited_by, evidence_text, speak, stopped, taken_in
+from agent.answering.routes import LOOKING_SHARE, cited_by, evidence_text, media_steps, stopped, stream_reply
 from agent.clock import Bounds, Clock
 from agent.orchestrator.chat_models import chat_name, chat_reply, endpoint_chat, open_chat
 from agent.orchestrator.controller import ChatPlanner, Planner, as_json, follow, make_plan
@@ -90,7 +90,7 @@ class Orchestrator:
             DuetError: it cannot be answered; the line says why.
         """
         clock = Clock(self.name, bounds)
-        yield from taken_in(question, clock)
+        yield from media_steps(question, clock)
         record = Record.of(question)
         try:
             yield from self._answer(question, context, record, bounds, clock)
@@ -171,9 +171,9 @@ class Orchestrator:
             return
         if not record.looks:
             yield clock.step("note", self.name, text="nobody looked at the media: no look seemed to be needed")
-        told = "\n".join(record.told) or "nothing was looked for"
+        summary = "\n".join(record.results) or "nothing was looked for"
         if self.only == "steps" or (not self.refines and not record.said):
-            yield clock.finish(told, findings=found)
+            yield clock.finish(summary, findings=found)
             return
         if record.said and (not self.refines or not record.looks):
             if len(record.said) > LONGEST_TEXT:
@@ -190,7 +190,7 @@ class Orchestrator:
             evidence = "\n".join([evidence, *(f"Thought {n}: {each}" for n, each in enumerate(thoughts, 1))])
         yield clock.step("evidence", "evidence", since=begun, text=evidence, findings=cited_by(found, question.text))
         begun = time.perf_counter()
-        yield from speak(clock, self._speech(question, evidence, context, chats, bounds), found, since=begun)
+        yield from stream_reply(clock, self._speech(question, evidence, context, chats, bounds), found, since=begun)
 
     def _speech(
         self, question: Question, evidence: str, context: Context, chats: Sequence[BaseChatModel], bounds: Bounds

@@ -91,9 +91,9 @@ def choose(
             lines.append(f"Left out: {len(long) - len(kept)} {what}, less like the question.")
             cited += kept
             timed = part == "speech" and WHEN.search(question.text)
-            told = {id(finding): _timed(finding) if timed else finding for finding in kept}
-            dropped = {id(finding) for finding in long} - set(told)
-            chosen[medium.name] = [told.get(id(f), f) for f in chosen[medium.name] if id(f) not in dropped]
+            shown = {id(finding): _timed(finding) if timed else finding for finding in kept}
+            dropped = {id(finding) for finding in long} - set(shown)
+            chosen[medium.name] = [shown.get(id(f), f) for f in chosen[medium.name] if id(f) not in dropped]
     if question.conversation and memory is not None and REFERS_BACK.search(question.text):
         try:
             before = earlier(question, memory, bounds)
@@ -119,14 +119,14 @@ def earlier(question: Question, memory: Memory, bounds: Bounds) -> list[tuple[st
     near = memory.search(question.text, [scope, *long], 8, until=until, stop=bounds.stop)
     counted = _counted(question.text, media)
     order = [*counted, *(row for row in near if row.likeness >= LEAST_LIKENESS or row.part == "media")]
-    told: dict[str, Remembered] = {}
+    shown: dict[str, Remembered] = {}
     for row in order:
         if row.part != "turn" and row.scope == scope and row.data["sha256"] in present:
             continue
         line = _line(row)
-        if line not in told and sum(map(len, told)) + len(line) <= EARLIER_CHARS:
-            told[line] = row
-    return [(line, row) for line, row in told.items()]
+        if line not in shown and sum(map(len, shown)) + len(line) <= EARLIER_CHARS:
+            shown[line] = row
+    return [(line, row) for line, row in shown.items()]
 
 
 def remembered(steps: Iterator[Step], question: Question, memory: Memory | None) -> Iterator[Step]:

@@ -161,8 +161,8 @@ class TransformersTower(Tower):
             self._mean, self._std = tuple(how.image_mean), tuple(how.image_std)
         family = SiglipVisionModel if "siglip" in self._config.model_type else CLIPVisionModel
         read: Any = family.from_pretrained
-        net, told = read(self.source, output_loading_info=True)
-        if missing := sorted(told["missing_keys"]):  # of a folder that holds another kind of model
+        net, loading = read(self.source, output_loading_info=True)
+        if missing := sorted(loading["missing_keys"]):  # of a folder that holds another kind of model
             raise WeightsError(
                 f"encoder '{self.shown}' lacks {len(missing)} weights of a CLIP-like vision model ({missing[0]} ...), "
                 "and random ones would stand in for them; accepted: a folder that holds a CLIP or SigLIP model"

@@ -203,7 +203,7 @@ class SlotConnector(SlotWords):
             borrowed = _borrowed(likely[:, 0], names.amax(-1)[None])[0] > 0.5
             whole = (self.everyday[int(classes[0, 0])], float(likely[0, 0])) if borrowed.any() else ("", 0.0)
             own = [(c.names[int(name)], float(p)) for p, name in zip(*names.max(-1), strict=True)]
-            called = [whole if borrows else told for told, borrows in zip(own, borrowed.tolist(), strict=True)]
+            called = [whole if borrows else own_name for own_name, borrows in zip(own, borrowed.tolist(), strict=True)]
             return [
                 {
                     "score": round(float(scores[0, s]), 3),

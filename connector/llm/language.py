@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from connector.llm import converted
+from connector.llm import converted, templates
+from connector.llm.demonstrations import Demonstrations, Prefix, decode
+from connector.llm.int8 import speed_up
 from connector.llm.lean import lean_imports
 from connector.llm.streaming import Text, Token, Watch, end_tokens
 from connector.llm.streaming import stream as stream_answer
@@ -43,6 +45,8 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name
         self.adapter = ""  # the LoRA merged into the weights, if any
+        self.demonstrations: Demonstrations | None = None  # what stands before every question, if anything
+        self._prefix: Prefix | None = None  # the same, read already
         self._lock = threading.Lock()  # one generation at a time: the models share all cores
 
     @property
@@ -82,6 +86,11 @@ class LanguageModel:
         halting = stop or threading.Event()
 
         def generate(watch: Watch) -> None:
+            if (prefix := self._begun(embeddings)) is not None:
+                with within or contextlib.nullcontext():
+                    processors = self._processors(watch, rules)
+                    decode(self.model, embeddings, prefix, max_new_tokens, processors, self.ends)
+                return
             inputs = embeddings[None]  # [1, T, D]
             with torch.inference_mode(), within or contextlib.nullcontext():
                 self._generate(inputs, inputs.new_ones(inputs.shape[:2]), max_new_tokens, watch, rules)
@@ -116,8 +125,8 @@ class LanguageModel:
                 self._generate(inputs, mask, max_new_tokens, watch)
         except (RuntimeError, ValueError) as error:
             raise self._failed(error) from error
-        told = [Text(self.tokenizer, self.ends).whole(ids, logprobs) for ids, logprobs in watch.rows()]
-        return [(text, confidence or 0.0) for text, confidence in told]
+        texts = [Text(self.tokenizer, self.ends).decode_all(ids, logprobs) for ids, logprobs in watch.rows()]
+        return [(text, confidence or 0.0) for text, confidence in texts]
 
     @property
     def ends(self) -> frozenset[int]:
@@ -134,7 +143,6 @@ class LanguageModel:
     ) -> None:
         """Greedy decoding after inputs [B, T, D_llm] with mask [B, T]; no six tokens in a row are said twice."""
         import torch
-        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
         with torch.inference_mode():
             self.model.generate(
@@ -144,8 +152,31 @@ class LanguageModel:
                 do_sample=False,
                 synced_gpus=False,  # one process: else torch's parallel parts are imported to find that out
                 pad_token_id=self.tokenizer.pad_token_id,
-                logits_processor=LogitsProcessorList([rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), watch]),
+                logits_processor=self._processors(watch, rules),
             )
+
+    def _processors(self, watch: Watch, rules: LogitsRule | None) -> Any:
+        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
+
+        return LogitsProcessorList([rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), watch])
+
+    def _begun(self, prompt: torch.Tensor) -> Prefix | None:
+        """The demonstrations, read once, where `prompt` [T, D_llm] begins with them."""
+        if self.demonstrations is None or self.model.config.is_encoder_decoder:
+            return None
+        if self._prefix is None:
+            import torch
+
+            one, other = (
+                templates.prompt_ids(self.tokenizer, text, evidence=text, demonstrations=self.demonstrations).ids
+                for text in ("a", "B b")
+            )
+            same = next(n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+            with torch.inference_mode():
+                begun = self.embed(torch.tensor(one[:same]))
+            key = f"{self.name} {self.adapter} {self.model.dtype}"
+            self._prefix = Prefix(self.model, begun, key, catalogue.home() / "prefixes")
+        return self._prefix if self._prefix.begins(prompt) else None
 
     def _failed(self, error: BaseException) -> ModelError:
         return ModelError(f"the language model '{self.name}' failed: {_one_line(error)}")
@@ -191,6 +222,8 @@ def load(name: str, device: str = "auto") -> LanguageModel:
         raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"'{name}' is not a language model that transformers can load: {_one_line(error)}") from error
+    if ours and where == "cpu":
+        speed_up(model)
     return LanguageModel(model, load_tokenizer(name), name)
 
 
@@ -204,8 +237,8 @@ def read_whole(path: str, dtype: torch.dtype) -> Any:
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     read: Any = family.from_pretrained
-    model, told = read(path, dtype=dtype, trust_remote_code=False, output_loading_info=True)
-    if missing := sorted(told["missing_keys"]):
+    model, loading = read(path, dtype=dtype, trust_remote_code=False, output_loading_info=True)
+    if missing := sorted(loading["missing_keys"]):
         raise ValueError(f"{len(missing)} weights are missing ({missing[0]} ...), random ones would stand in for them")
     return model
 

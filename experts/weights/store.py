@@ -1,4 +1,4 @@
-"""The shelf: files in a folder, each there whole and with its listed SHA-256, or not at all.
+"""The weight store: files in a folder, each there whole and with its listed SHA-256, or not at all.
 
 What has been hashed once is remembered in a stamp, a JSON file of sizes and times of change, so that a start does not
 read 100 MB again.

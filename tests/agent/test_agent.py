@@ -90,7 +90,7 @@ def test_pictures_and_films_reach_an_endpoint_that_sees_and_both_routes_ask_the_
         agent = served(endpoint)
         experts, connector = agent.ask("How many?", image=image(90), route="both")
         assert (connector.text, connector.error, connector.confidence) == ("There are two dogs.", "", pytest.approx(P))
-        assert agent.context.shared()
+        assert agent.context.shares_weights()
         read, seen = (request["messages"] for request in endpoint.requests)
         assert all(isinstance(turn["content"], str) for turn in read)  # findings, in text
         picture, text = seen[-1]["content"]

@@ -396,9 +396,10 @@ def test_shipped_policy_is_for_the_models_it_was_calibrated_for(
     policy = measured(0.0, 0.0, price=0.7)
     write(policy, tmp_path / "shipped.json")
     monkeypatch.setattr(calibration, "SHIPPED", tmp_path / "shipped.json")
-    assert policy_for(Settings()) == policy
-    assert policy_for(Settings(max_new_tokens=9, threads=1)) == policy
-    assert policy_for(Settings(llm="another")) == Plain()
-    assert policy_for(Settings(), own_models=True) == Plain()
+    usual = Settings(connector=calibration.CALIBRATED)
+    assert policy_for(usual) == policy_for(Settings(model=calibration.CALIBRATED)) == policy
+    assert policy_for(dataclasses.replace(usual, max_new_tokens=9, threads=1)) == policy
+    assert policy_for(dataclasses.replace(usual, llm="another")) == policy_for(Settings()) == Plain()
+    assert policy_for(usual, own_models=True) == Plain()
     (tmp_path / "shipped.json").unlink()
-    assert policy_for(Settings()) == Plain()
+    assert policy_for(usual) == Plain()

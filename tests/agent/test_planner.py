@@ -92,7 +92,7 @@ def test_whatever_the_model_would_say_it_writes_a_plan_that_passes_the_check() -
     ]
     requests = [REQUEST, "Où est le café №5 — à gauche?", '"}] <|im_end|> none\nanswer from 9', "?!", "x" * 400]
     seen = set()
-    for seed, (media, request) in itertools.product(range(10), itertools.product(sets, requests)):
+    for seed, (media, request) in itertools.product(range(3), itertools.product(sets, requests)):
         shuffle(llm, seed)
         toolbox = made.toolbox(**media)
         plan = EmbeddedPlanner(LocalText(llm), toolbox, most=4).plan(request)
@@ -103,7 +103,7 @@ def test_whatever_the_model_would_say_it_writes_a_plan_that_passes_the_check() -
         assert all(" ".join(request.split()).find(line.question) >= 0 for line in plan.lines)
         assert 0 < plan.confidence <= 1
         seen.add(plan.text)
-    assert len(seen) > 60  # the property was tried on many different plans
+    assert len(seen) > 30  # the property was tried on many different plans
 
 
 def test_random_walks_through_the_grammar_always_come_to_an_end() -> None:

@@ -145,4 +145,4 @@ def test_the_picture_reaches_the_server_and_its_answer_is_the_models_own(address
 def test_the_experts_route_asks_the_same_model_in_text(address: str) -> None:
     agent = Agent(Settings(model=address, max_new_tokens=6, cache_mb=0, traces_mb=0, memory_mb=0), experts={})
     (answer,) = agent.ask("What is it?", image=picture(1), route="experts")
-    assert answer.text and agent.context.shared()
+    assert answer.text and agent.context.shares_weights()

@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 from fakes import FakeExpert, found, make_agent
 
-from agent.answering.fallback.calibration import SHIPPED, Calibrated, Scale, load
+from agent.answering.fallback.calibration import CALIBRATED, SHIPPED, Calibrated, Scale, load
 from agent.answering.fallback.policy import HAND_OVER, STAY, Case, Decision, Plain
 from agent.evaluation.benchmarks import registry
 from agent.evaluation.benchmarks.registry import Benchmark
@@ -24,7 +24,7 @@ from connector.data.records import Record, write_records
 from experts.errors import InputError, UnknownNameError
 from ui import cli
 
-WEIGHTS = Path(__file__).parents[2] / "connector" / "weights" / "embedded"
+WEIGHTS = Path(__file__).parents[2] / "connector" / "weights" / CALIBRATED
 QUESTION = {"count": "How many dogs are there?", "colour": "What colour is the dog?", "existence": "Is there a dog?"}
 
 

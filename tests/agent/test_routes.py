@@ -354,7 +354,7 @@ def test_server_profile_without_an_address_is_refused_before_any_question() -> N
 def test_a_pretrained_model_answers_both_routes_with_the_same_weights(tmp_path: Path) -> None:
     agent = Agent(Settings(model=str(build("qwen2_vl", tmp_path / "qwen")), max_new_tokens=4), experts={})
     experts, connector = agent.ask("What is it?", image=image(side=40), route="both")
-    assert agent.context.shared() and not experts.error and not connector.error
+    assert agent.context.shares_weights() and not experts.error and not connector.error
     llm = next(step for step in connector.trace if step.kind == "llm")
     told = {key: llm.data[key] for key in ("model", "precision", "device")}
     assert told == {"model": "qwen", "precision": "float32", "device": "cpu"}
@@ -372,7 +372,7 @@ def test_a_captioner_needs_a_language_model_and_the_answer_says_that_the_two_dif
     settings = Settings(model=captioner, llm=str(tmp_path / "llm"), max_new_tokens=4)
     both = Agent(settings, experts={"detect": FakeExpert("detect", DOGS)})
     experts, connector = both.ask("What is it?", image=image(side=40), route="both")
-    assert not experts.error and not both.context.shared()
+    assert not experts.error and not both.context.shares_weights()
     assert "another language model than the experts route's" in [s.text for s in connector.trace if s.kind == "note"][0]
 
 

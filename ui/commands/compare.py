@@ -45,29 +45,29 @@ def compare(
     with counter() as count:
         found = comparison.compare(benchmark, agent, chosen, folder, shared(database), batch=batch, report=count)
     comparison.write(found, folder)
-    told = comparison.summary(found) | {"refused": list(loaded.refused)}
+    summed = comparison.summary(found) | {"refused": list(loaded.refused)}
     if as_json:
-        print_json(told)
+        print_json(summed)
     else:
-        _show(told, folder)
+        _show(summed, folder)
 
 
-def _show(told: dict[str, Any], folder: Path) -> None:
+def _show(summed: dict[str, Any], folder: Path) -> None:
     from ui import terminal
 
     rows = []
-    for route, values in told["routes"].items():
+    for route, values in summed["routes"].items():
         right = values["right"]
         share = f"{right['value']:.1%} ({right['low']:.1%} - {right['high']:.1%})" if right else "no answers known"
         times = {key: f"{values[key]:.2f}" if values[key] is not None else "" for key in ("median_s", "p95_s")}
         rows.append({"route": route, "n": values["n"], "right": share, "errors": values["errors"], **times})
     terminal.rows(["route", "n", "right", "errors", "median_s", "p95_s"], rows)
-    for pair, v in told["pairs"].items():
+    for pair, v in summed["pairs"].items():
         if sum(v[key] for key in ("both", "only_first", "only_second", "neither")):
             print(
                 f"{pair}: both right {v['both']}, only the first {v['only_first']}, only the other {v['only_second']}, "
                 f"neither {v['neither']} (p = {v['p_value']:.3g})"
             )
-    for line in told["refused"]:
+    for line in summed["refused"]:
         print(f"left out: {line}")
-    print(f"{told['battles']} new battles in the database; rows in {folder}")
+    print(f"{summed['battles']} new battles in the database; rows in {folder}")

@@ -95,7 +95,7 @@ def _draw(trace: dict) -> None:
     for route in trace["steps"]:
         branch = tree.add(line("route", route["name"], route["start_s"], route["seconds"], ""))
         for step in route["steps"]:
-            branch.add(line(step["kind"], _plain(step["name"]), step["start_s"], step["seconds"], _told(step)))
+            branch.add(line(step["kind"], _plain(step["name"]), step["start_s"], step["seconds"], _in_words(step)))
     console = Console(highlight=False)
     console.print(
         f"trace {trace['id']}, {trace['status']}" + (f": {_plain(trace['error'])}" if trace["error"] else ""),
@@ -107,7 +107,7 @@ def _draw(trace: dict) -> None:
         console.print(f"{answer['route']}: {_plain(answer['text'])} (sure {sure})", markup=False)
 
 
-def _told(step: dict) -> str:
+def _in_words(step: dict) -> str:
     """A step's result in a few words."""
     if step["kind"] == "expert":
         count = len(step.get("findings", [])) + step.get("findings_left_out", 0)

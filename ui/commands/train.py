@@ -48,8 +48,10 @@ def train(
     import torch
 
     from connector.encoders.features import FeatureCache
+    from connector.llm import language
     from connector.opening import EMBEDDED_LLM
     from connector.training import prepare, trainer
+    from connector.training.carry import carried
     from connector.training.stages import parse_settings, stage_config
     from experts.config import load_settings
 
@@ -57,8 +59,10 @@ def train(
     config, folders = stage_config(stage, **parse_settings(settings or [])), data or []
     torch.set_num_threads(threads or os.cpu_count() or 1)
     os.environ |= {"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {}
-    llm = llm or load_settings().llm or EMBEDDED_LLM
-    model = prepare.open_model(llm, connector, folders, start, encoder=encoder, tiles=tiles, tokens=tokens)
+    name = llm or load_settings().llm or EMBEDDED_LLM
+    if start and (start / "config.json").is_file():
+        start = carried(start, language.load(name), out / "start")
+    model = prepare.open_model(name, connector, folders, start, encoder=encoder, tiles=tiles, tokens=tokens)
     cache = FeatureCache(features or out.parent / "features", model.encoder.fingerprint())
     mixture = prepare.Mixture(per_scene, captions, readings, dialogue)
     task = prepare.open_task(model, config, folders, cache, mixture=mixture, files=records or [], limit=limit, say=say)

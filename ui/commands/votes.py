@@ -28,16 +28,16 @@ def export(
     from ui.votes.store import shared
 
     chosen = [part.strip() for part in formats.split(",") if part.strip()]
-    told = write(shared(db), out, chosen)
+    written = write(shared(db), out, chosen)
     if as_json:
-        print_json(told)
+        print_json(written)
         return
     for name, file in FORMATS.items():
-        if name in told:
-            print(f"{file}: {told[name]}")
-    for reason, count in told.get("left_out", {}).items():
+        if name in written:
+            print(f"{file}: {written[name]}")
+    for reason, count in written.get("left_out", {}).items():
         print(f"no pair from {count} vote(s): {reason}")
-    print(f"media copied: {told['media']}")
+    print(f"media copied: {written['media']}")
 
 
 @app.command("import")
@@ -50,13 +50,13 @@ def import_votes(
     from ui.votes.exchange import import_
     from ui.votes.store import shared
 
-    told = import_(shared(db), file)
+    written = import_(shared(db), file)
     if as_json:
-        print_json(told)
+        print_json(written)
     else:
         print(
-            f"{told['new_battles']} new battles and {told['new_votes']} new votes of {told['battles']}; "
-            f"{told['media']} media"
+            f"{written['new_battles']} new battles and {written['new_votes']} new votes of {written['battles']}; "
+            f"{written['media']} media"
         )
 
 

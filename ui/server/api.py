@@ -307,8 +307,8 @@ def _random_id() -> str:
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
-    told = as_api_error(error)
-    return JSONResponse(told.body, told.status, told.headers)
+    error_form = as_api_error(error)
+    return JSONResponse(error_form.body, error_form.status, error_form.headers)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

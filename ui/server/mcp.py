@@ -154,10 +154,10 @@ class Tools:
         steps = self.agent.stream(question, media=media, route=route, stop=visit.stop)  # type: ignore[arg-type]
         answers = [step.answer for step in steps if step.answer is not None]
         said = [answer.text if len(answers) == 1 else f"{answer.route}: {answer.text}" for answer in answers]
-        told = [{key: value for key, value in answer.to_dict().items() if key != "trace"} for answer in answers]
+        answers_json = [{key: value for key, value in answer.to_dict().items() if key != "trace"} for answer in answers]
         return Result(
             content=[types.TextContent(text="\n".join(said))],
-            structured_content={"answers": told, "trace_id": answers[0].trace_id},
+            structured_content={"answers": answers_json, "trace_id": answers[0].trace_id},
             is_error=all(answer.error for answer in answers),
         )
 

@@ -233,8 +233,8 @@ def _asked(turns: list[_Turn]) -> tuple[str, tuple[Part, ...], tuple[str, ...]]:
     others = tuple(part.name for part in sent if part not in media)
     before = [turn for turn in turns[:-1] if turn.text.strip() and turn.role in ("user", "assistant")][-2:]
     if before and ELLIPTIC.search(question) and len(question) <= MOST_CHARACTERS:
-        told = " ".join(" ".join(turn.text.split())[:300] for turn in before)
-        question = f"{told} {question}"[-MOST_CHARACTERS:]
+        earlier = " ".join(" ".join(turn.text.split())[:300] for turn in before)
+        question = f"{earlier} {question}"[-MOST_CHARACTERS:]
     return question, tuple(media), others
 
 

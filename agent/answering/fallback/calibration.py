@@ -28,6 +28,7 @@ from experts.errors import ConfigError
 
 FORMAT = 1
 SHIPPED = Path(__file__).with_name("policy.json")
+CALIBRATED = "embedded-135m"  # the model that it was calibrated with
 LEAST, MOST = 0.01, 0.999  # confidences beyond are taken for these, so that one token more does not decide
 ABOUT = {  # coverage -> how a reason puts it
     "named": "that the findings speak of",
@@ -86,13 +87,13 @@ class Calibrated(Plain):
             decision = super().weigh(case)
             return Decision(decision.action, f"{decision.reason}; what was measured holds for pictures of fewer tones")
         own, other = self.shares(case)
-        told = (
+        shares_text = (
             f"to a question of kind {case.kind} {ABOUT.get(case.coverage, '')}".rstrip()
             + f" the experts are right in {own:.0%} of such cases, the connector in {sum(other) / len(other):.0%}"
         )
         if self.gain(case) > self.least_gain + self.price * own:
-            return Decision(CONSULT, f"{told}, so it is asked too")
-        return Decision(STAY, f"{told}, so the experts' answer stands")
+            return Decision(CONSULT, f"{shares_text}, so it is asked too")
+        return Decision(STAY, f"{shares_text}, so the experts' answer stands")
 
     def settle(self, case: Case, confidence: float | None, agree: bool) -> Decision:
         """The likelier answer stands; the experts' where both say the same or are as likely."""
@@ -139,7 +140,9 @@ def policy_for(settings: Settings, *, own_models: bool = False) -> Policy:
     if settings.policy:
         return load(Path(settings.policy))
     usual = Settings(**PROFILES["embedded"])
-    same = all(getattr(settings, name) == getattr(usual, name) for name in MODELS)
+    same = (settings.model or settings.connector) == CALIBRATED and all(
+        getattr(settings, name) == getattr(usual, name) for name in MODELS if name not in ("model", "connector")
+    )
     return load(SHIPPED) if same and not own_models and SHIPPED.is_file() else Plain()
 
 

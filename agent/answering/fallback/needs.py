@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 
 from experts.base import Finding
-from experts.evidence import asked_thing
-from experts.evidence.categories import kinds_of, matches, singular
+from experts.evidence.asked import asked_thing, things
+from experts.evidence.categories import matches, singular
 
 PICTURE = r"(?:the|this) (?:image|picture|photo|photograph|scene)"
 WORDS = (  # of a question -> its kind, the first that fits
@@ -32,11 +31,6 @@ OPEN = ("name", "category", "caption", "dialogue")  # kinds that ask what is the
 PLACED = ("colour", "position", "relation", "size")  # kinds that take a box to answer
 SURE_TAG = 0.5  # a tag from which on it says what the picture shows
 LONGEST = 2000  # characters of a finding that are looked at: an expert may return a megabyte
-NO_THINGS = frozenset({
-    "image", "picture", "photo", "photograph", "object", "thing", "shape", "color", "colour", "center", "centre", "top",
-    "bottom", "left", "right", "side", "corner", "part", "screen", "front", "back", "stand", "present", "show", "type",
-    "kind", "category",
-})  # fmt: skip
 
 
 def kind_of(question: str, *, heard: bool = False) -> str:
@@ -52,27 +46,6 @@ def kind_of(question: str, *, heard: bool = False) -> str:
     return "speech" if heard else "name"
 
 
-def things(question: str) -> tuple[str, ...]:
-    """The things a question names that the built-in experts have a word for, longest names first found.
-
-    >>> things("Is the traffic light left of the golden retriever?"), things("Is there a black shape?")
-    (('traffic light', 'golden retriever'), ())
-    """
-    words = [singular(word) for word in re.findall(r"[a-z'-]+", question.lower())]
-    found: list[str] = []
-    at = 0
-    while at < len(words):
-        for length in range(min(4, len(words) - at), 0, -1):
-            name = " ".join(words[at : at + length])
-            if name in _vocabulary() and name not in NO_THINGS:
-                found.append(name)
-                at += length
-                break
-        else:
-            at += 1
-    return tuple(dict.fromkeys(found))
-
-
 def coverage(question: str, kind: str, findings: Sequence[Finding], *, seen: bool = True) -> str:
     """How `findings` cover a question of `kind`, one of COVERAGE; `seen`: there is a picture or a video to look at."""
     if not seen:
@@ -84,8 +57,8 @@ def coverage(question: str, kind: str, findings: Sequence[Finding], *, seen: boo
     known = things(question)
     asked = known or tuple(filter(None, [asked_thing(question)]))
     if kind in OPEN and not asked:
-        told = any(f.expert != "tag" or f.score >= SURE_TAG for f in findings)
-        return "named" if told else "silent"
+        named_by_experts = any(f.expert != "tag" or f.score >= SURE_TAG for f in findings)
+        return "named" if named_by_experts else "silent"
     fit = [f for f in findings if f.box is not None or kind not in PLACED]
     if asked and all(any(_speaks(f, thing) for f in fit) for thing in asked):
         return "named"
@@ -98,17 +71,3 @@ def _speaks(finding: Finding, thing: str) -> bool:
         return True
     words = " ".join(singular(word) for word in re.findall(r"[a-z'-]+", finding.text[:LONGEST].lower()))
     return finding.expert not in ("detect", "tag") and f" {thing} " in f" {words} "
-
-
-@functools.lru_cache(maxsize=1)
-def _vocabulary() -> frozenset[str]:
-    """Every name, head of a name and kind that `matches` takes for a class of COCO or ImageNet."""
-    from experts.evidence.categories import imagenet_classes
-    from experts.weights.convert.nanodet import COCO
-
-    words: set[str] = set()
-    for name in (*(name.replace("_", " ") for name in COCO), *(name.lower() for name in imagenet_classes())):
-        parts = [singular(word) for word in re.findall(r"[a-z'-]+", name)]
-        words |= {" ".join(parts[at:]) for at in range(len(parts))}
-        words |= {singular(kind) for kind in kinds_of(name)}
-    return frozenset(words)

@@ -97,8 +97,8 @@ class Plain:
         if case.kind in PLACED and case.coverage in ("silent", "beyond"):
             return Decision(HAND_OVER, f"no finding tells the {case.kind} of what is asked about")
         if case.confidence < self.least_confidence:
-            told = f"confidence {case.confidence:.2f}, below {self.least_confidence}"
-            return Decision(HAND_OVER, f"the answer from the findings is unsure ({told})")
+            doubt = f"confidence {case.confidence:.2f}, below {self.least_confidence}"
+            return Decision(HAND_OVER, f"the answer from the findings is unsure ({doubt})")
         return Decision(STAY, f"the answer from the findings is sure enough (confidence {case.confidence:.2f})")
 
     def settle(self, case: Case, confidence: float | None, agree: bool) -> Decision:

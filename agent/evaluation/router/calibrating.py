@@ -26,9 +26,11 @@ def provenance(sources: Sequence[Path], pairs: Sequence[Pair], command: str) -> 
     runs, models = [], []
     for source in sources:
         try:
-            told = json.loads(((source if source.is_dir() else source.parent) / "run.json").read_text(encoding="utf-8"))
-            runs.append({key: told[key] for key in ("benchmark", "questions", "digest", "route")})
-            models.append({key: value for key, value in told["models"].items() if value})
+            described = json.loads(
+                ((source if source.is_dir() else source.parent) / "run.json").read_text(encoding="utf-8")
+            )
+            runs.append({key: described[key] for key in ("benchmark", "questions", "digest", "route")})
+            models.append({key: value for key, value in described["models"].items() if value})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             runs.append({"benchmark": source.name})  # rows that somebody put there without run.json
     return {
@@ -36,7 +38,7 @@ def provenance(sources: Sequence[Path], pairs: Sequence[Pair], command: str) -> 
         "command": command,
         "n": len(pairs),
         "runs": runs,
-        "models": [told for number, told in enumerate(models) if told not in models[:number]],
+        "models": [described for number, described in enumerate(models) if described not in models[:number]],
     }
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from connector.data.questions import wordings
 from connector.data.questions.about_scenes import with_article
-from connector.data.questions.readings import DESCRIBE, NAMES, READ
+from connector.data.questions.readings_of_things import NAMES
 from connector.data.questions.recordings import TRANSCRIBE
 from connector.data.records import Record
 from experts.base import Finding
@@ -74,12 +75,12 @@ def _seen(rng: np.random.Generator) -> tuple[str, str, str, str, str]:
     ]
     draw = rng.random()
     if draw < 0.5:
-        question, kind = _pick(rng, DESCRIBE), "caption"
+        question, kind = _pick(rng, wordings.DESCRIBE["en"]), "caption"
         right = f'There is {with_article(name)}, and text that says "{text}".'
     elif draw < 0.7:
         question, kind, right = f"What colour is the {name}?", "colour", colour
     elif draw < 0.85:
-        question, kind, right = _pick(rng, READ), "text", text
+        question, kind, right = _pick(rng, wordings.READ["en"]), "text", text
     else:
         question, kind, right = f"Is there {with_article(name)} in the picture?", "existence", "yes"
     if right.lower() == word.lower():  # an order that happens to be true says nothing

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from connector.data.questions import wordings
 from connector.data.questions.dialogue import DAYS
 from connector.data.records import Record
 from experts.base import Finding
@@ -324,13 +325,35 @@ def heard(rng: np.random.Generator) -> list[Record]:
     for question, answer in pairs:
         if not answer:
             answer = "yes" if question.removesuffix("?").split()[-1].lower() in said.lower() else "no"
-        rows.append(
-            Record("x", question, answer, "speech", evidence=compose_evidence([Finding("speech", said, 0.9)], question))
-        )
+        rows.append(Record("x", question, answer, "speech", evidence=_evidence(rng, said)))
     if rng.random() < 0.1:
-        question = str(rng.choice(TRANSCRIBE))
-        rows.append(Record("x", question, "Nothing was heard.", "speech", evidence=compose_evidence([], question)))
+        question = str(rng.choice((*TRANSCRIBE, *wordings.SAID["en"])))
+        rows.append(Record("x", question, "Nobody was heard speaking.", "speech", evidence=_evidence(rng, "")))
+    if rng.random() < 0.25:
+        rows.append(_told(rng, said if rng.random() < 0.6 else ""))
     return rows
+
+
+def _told(rng: np.random.Generator, said: str) -> Record:
+    """Whether somebody speaks, and what is said, in English or Chinese."""
+    language = "zh" if rng.random() < 0.3 else "en"
+    if rng.random() < 0.5:
+        question, answers = str(rng.choice(wordings.SPEAKING[language])), {
+            "en": ("Yes, someone is speaking.", "No, nobody was heard speaking."),
+            "zh": ("有，有人在说话。", "没有，没有听到人说话。"),
+        }  # fmt: skip
+        return Record("x", question, answers[language][not said], "speech", evidence=_evidence(rng, said))
+    question = str(rng.choice(wordings.SAID[language]))
+    answer = (f'They say: "{said}"' if said else "Nobody was heard speaking.") if language == "en" else (
+        f"录音里说：“{said}”" if said else "没有听到人说话。"
+    )  # fmt: skip
+    return Record("x", question, answer, "speech", evidence=_evidence(rng, said))
+
+
+def _evidence(rng: np.random.Generator, said: str) -> str:
+    """What the experts route reads of a recording in which `said` is heard."""
+    about = (f"Sound of {rng.integers(1, 90)} s.",)
+    return compose_evidence([Finding("speech", said, 0.9)] if said else [], "", None, (), ("speech",), about)
 
 
 def statements(rng: np.random.Generator) -> list[Record]:
@@ -343,8 +366,7 @@ def statements(rng: np.random.Generator) -> list[Record]:
         asked = [pair for pair in asked if any(word in pair[0] for word in PEOPLE_AT_WORK)]
     pairs = [(str(rng.choice(TRANSCRIBE)), said)]
     pairs += [asked[int(rng.integers(len(asked)))]] if asked else []
-    found = [Finding("speech", said, 0.9)]
-    return [Record("x", q, a, "speech", evidence=compose_evidence(found, q)) for q, a in pairs]
+    return [Record("x", q, a, "speech", evidence=_evidence(rng, said)) for q, a in pairs]
 
 
 def _story(

@@ -1,0 +1,311 @@
+"""Questions about what experts saw: what is there, how many, where, in which colour, and what was not found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from connector.data.pictures.scenes import SIDE_PX
+from connector.data.questions import wordings as say
+from connector.data.questions.phrases import with_article
+from connector.data.questions.readings_of_text import Asked, read
+from experts.base import Finding
+from experts.evidence import compose_evidence, place
+from experts.evidence.asked import translations
+from experts.evidence.categories import COCO_KINDS, imagenet_classes, kinds_of, matches, plural
+from experts.evidence.colours import COLOURS
+from experts.evidence.compose import SURE_TAG
+from experts.weights.convert.nanodet import COCO
+
+NAMES = tuple(name.replace("_", " ") for name in COCO)
+KINDS = tuple(kind for kind, members in COCO_KINDS.items() if len(members) > 1)
+PICTURE = ("detect", "tag", "ocr")  # experts that look at a picture
+OTHERS = ("zh", "zh", "zh", "es", "fr", "de")  # languages other than English, by how often they are asked in
+OTHER_SHARE = 0.3  # of the questions that are asked in another language
+SHORT_SHARE = 0.15  # of the questions that ask for a single word
+
+
+@dataclass
+class Shown:
+    """A picture as the experts report it."""
+
+    things: list[Finding] = field(default_factory=list)
+    tags: list[Finding] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    size: tuple[int, int] = (SIDE_PX, SIDE_PX)
+    source: str = "picture"
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All that was found, in the experts' order."""
+        text = [Finding("ocr", line, 0.95, (0.0, 30.0 * n, 90.0, 30.0 * n + 20), None, self.source)
+                for n, line in enumerate(self.lines)]  # fmt: skip
+        return [*self.things, *self.tags, *text]
+
+    def counts(self) -> Counter[str]:
+        """How many of each name."""
+        return Counter(finding.text for finding in self.things)
+
+    def number(self, name: str) -> int:
+        """How many things are called `name`, or are of that kind."""
+        return sum(matches(name, finding.text) for finding in self.things)
+
+    def evidence(self, question: str) -> str:
+        """The text that the language model reads at this question."""
+        return compose_evidence(self.findings, question, {self.source: self.size}, (), PICTURE)
+
+
+def pick(rng: np.random.Generator, of: Sequence[str]) -> str:
+    return str(of[int(rng.integers(len(of)))])
+
+
+def drawn(rng: np.random.Generator) -> Shown:
+    """A picture of COCO things and what it looks like as a whole; at times nothing was found."""
+    shown = Shown(size=(int(rng.integers(200, 2000)), int(rng.integers(200, 2000))))
+    draw = rng.random()
+    names = [] if draw < 0.22 else [str(name) for name in rng.choice(NAMES, int(rng.integers(1, 5)), replace=False)]
+    if names and rng.random() < 0.35:
+        names[0] = "person"
+    for name in dict.fromkeys(names):
+        for _ in range(int(rng.integers(2, 7)) if rng.random() < 0.35 else 1):
+            width, height = (int(side * rng.uniform(0.08, 0.5)) for side in shown.size)
+            x, y = int(rng.integers(0, shown.size[0] - width)), int(rng.integers(0, shown.size[1] - height))
+            colour = pick(rng, COLOURS) if rng.random() < 0.8 else ""
+            box = (float(x), float(y), float(x + width), float(y + height))
+            shown.things.append(
+                Finding("detect", name, 0.8, box, None, "picture", {"colour": colour} if colour else {})
+            )
+    tag = names[0] if names and rng.random() < 0.45 else pick(rng, imagenet_classes())
+    score = float(rng.uniform(0.02, 0.97)) if rng.random() < 0.6 else 0.05
+    shown.tags = [Finding("tag", tag, score, source="picture")]
+    if rng.random() < 0.5:
+        shown.tags.append(Finding("tag", pick(rng, imagenet_classes()), score * float(rng.uniform(0.1, 0.9))))
+    if rng.random() < 0.1:
+        shown.lines = [pick(rng, ("EXIT", "STOP", "Hello World", "24", "Coffee", "ROOM 12", "Line 3"))]
+    return shown
+
+
+def about(rng: np.random.Generator, shown: Shown, most: int) -> list[Asked]:
+    """Questions about what is there and what is not."""
+    makers = [existence, existence, existence, counting, counting, _colour, _position, _describe, _which, _more,
+              _unknown, _reading, _chosen]  # fmt: skip
+    rows: list[Asked] = []
+    for index in rng.permutation(len(makers)):
+        if row := makers[int(index)](rng, shown):
+            rows.append(row)
+        if len(rows) == most:
+            break
+    return rows
+
+
+def _language(rng: np.random.Generator, name: str, of: dict[str, tuple[str, ...]]) -> tuple[str, str]:
+    """A language to ask in, and what the thing is called in it."""
+    language = pick(rng, OTHERS) if rng.random() < OTHER_SHARE else "en"
+    known = translations(name)
+    return (language, pick(rng, known[language])) if language in of and language in known else ("en", name)
+
+
+def _asked(rng: np.random.Generator, wording: str, name: str, foreign: str = "") -> str:
+    text = wording.format(a=with_article(name), s=plural(name), t=name, z=foreign, k=name)
+    return text[0].upper() + text[1:] if rng.random() < 0.8 else text
+
+
+def _brief(rng: np.random.Generator, question: str, answer: str, short: str, ends: Sequence[str]) -> tuple[str, str]:
+    """The same asked for in a word, at times."""
+    if rng.random() < SHORT_SHARE:
+        return question + pick(rng, ends), short
+    return question, answer
+
+
+def existence(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    names = sorted(shown.counts())
+    there = bool(names) and rng.random() < 0.5
+    name = pick(rng, names) if there else pick(rng, NAMES)
+    if rng.random() < 0.2 and kinds_of(name):
+        name = pick(rng, kinds_of(name))
+    elif not there and rng.random() < 0.3:
+        name = pick(rng, ("unicorn", "dragon", "ladder", "bridge", "hat", "flag", "ghost", "lion", "tiger", "whale"))
+    number = shown.number(name)
+    tag = next((t for t in shown.tags if matches(name, t.text)), None)
+    if tag and not number and tag.score < SURE_TAG:
+        return None  # neither yes nor no follows
+    language, foreign = _language(rng, name, say.EXISTENCE)
+    question = _asked(rng, pick(rng, say.EXISTENCE[language]), name, foreign)
+    if language != "en":
+        return question, (say.YES if number or tag else say.NO)[language].format(n=number or 1, z=foreign), "existence"
+    if number:
+        where = _where(shown, name) if number == 1 else ""
+        answer = (
+            f"Yes, there are {number} {plural(name)}." if number > 1 else f"Yes, there is {with_article(name)}{where}."
+        )
+    elif tag:
+        answer = f"Yes, it looks like {with_article(tag.text.lower())}."
+    else:
+        answer = f"No, there is no {name}."
+    return (*_brief(rng, question, answer, "Yes" if number or tag else "No", say.YES_OR_NO), "existence")
+
+
+def _where(shown: Shown, name: str) -> str:
+    box = next(f.box for f in shown.things if matches(name, f.text))
+    return f" {_at(place(box or (), shown.size))}"
+
+
+def _at(position: str) -> str:
+    return "in the center" if position == "center" else f"on the {position}" if position in ("left", "right") else (
+        f"at the {position}"
+    )  # fmt: skip
+
+
+def counting(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    names = sorted(shown.counts())
+    name = pick(rng, names) if names and rng.random() < 0.75 else pick(rng, NAMES)
+    number = shown.number(name)
+    if not number and any(matches(name, t.text) for t in shown.tags):
+        return None
+    if len(names) > 1 and rng.random() < 0.3:
+        first, second = (str(one) for one in rng.choice(names, 2, replace=False))
+        question = pick(rng, ("How many {0} and how many {1} are there?", "Count the {0} and the {1}.",
+                               "How many {0} and {1}?")).format(plural(first), plural(second))  # fmt: skip
+        return (
+            question,
+            f"There {_many(shown.number(first), first)} and {_some(shown.number(second), second)}.",
+            "count",
+        )
+    language, foreign = _language(rng, name, say.COUNT)
+    question = _asked(rng, pick(rng, say.COUNT[language]), name, foreign)
+    if language != "en":
+        return question, say.COUNTED[language].format(n=number, z=foreign), "count"
+    answer = f"There {_many(number, name)}."
+    return (*_brief(rng, question, answer, str(number), say.ONE_WORD), "count")
+
+
+def _many(number: int, name: str) -> str:
+    return f"{'is' if number == 1 else 'are'} {_some(number, name)}"
+
+
+def _some(number: int, name: str) -> str:
+    return f"{number or 'no'} {name if number == 1 else plural(name)}"
+
+
+def _colour(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    names = sorted(shown.counts())
+    if not names or rng.random() < 0.1:
+        name = pick(rng, NAMES)
+        if shown.number(name) or any(matches(name, t.text) for t in shown.tags):
+            return None
+        return _asked(rng, pick(rng, say.COLOUR["en"]), name), f"There is no {name}.", "colour"
+    name = pick(rng, names)
+    colours = list(dict.fromkeys(str(f.extra.get("colour") or "") for f in shown.things if f.text == name))
+    language, foreign = _language(rng, name, say.COLOUR)
+    question = _asked(rng, pick(rng, say.COLOUR[language]), name, foreign)
+    if "" in colours:
+        return question, say.CANNOT[language], "colour"
+    if language == "zh":
+        return question, f"{foreign}是{'和'.join(say.COLOURS_ZH[c] for c in colours)}的。", "colour"
+    several = shown.number(name) > 1
+    answer = f"The {plural(name) if several else name} {'are' if several else 'is'} {_and(colours)}."
+    return (*_brief(rng, question, answer, _and(colours), say.ONE_WORD), "colour")
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _position(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    single = [name for name, number in sorted(shown.counts().items()) if number == 1]
+    if not single:
+        return None
+    name = pick(rng, single)
+    at = next(place(f.box or (), shown.size) for f in shown.things if f.text == name)
+    language, foreign = _language(rng, name, say.POSITION)
+    question = _asked(rng, pick(rng, say.POSITION[language]), name, foreign)
+    if language == "zh":
+        return question, f"{foreign}在{say.PLACES_ZH[at]}。", "position"
+    return question, f"The {name} is {_at(at)}.", "position"
+
+
+def _describe(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    known = [translations(name).get("zh") for name in shown.counts()]
+    if shown.things and all(known) and not shown.lines and rng.random() < OTHER_SHARE:
+        parts = [
+            f"{number}个{(names or ('',))[0]}" for number, names in zip(shown.counts().values(), known, strict=True)
+        ]
+        return pick(rng, say.DESCRIBE["zh"]), f"图里有{'、'.join(parts)}。", "caption"
+    return pick(rng, say.DESCRIBE["en"]), summary(shown), "caption"
+
+
+def summary(shown: Shown) -> str:
+    """What is there, what it looks like and what is written, in up to three sentences.
+
+    >>> summary(Shown(lines=["EXIT"])), summary(Shown())
+    ('There is text: "EXIT".', 'Nothing was found in it.')
+    """
+    parts = []
+    if counts := shown.counts():
+        listed = _and(
+            [f"{number} {plural(name)}" if number > 1 else with_article(name) for name, number in counts.items()]
+        )
+        parts.append(f"There {'are' if next(iter(counts.values())) > 1 else 'is'} {listed}.")
+    tag = next((t for t in shown.tags if t.score >= SURE_TAG), None)
+    if tag and not any(matches(tag.text, f.text) or matches(f.text, tag.text) for f in shown.things):
+        parts.append(f"It looks like {with_article(tag.text.lower())}.")
+    if shown.lines:
+        quoted = ", ".join(f'"{line}"' for line in shown.lines[:4])
+        parts.append(f"There is text: {quoted}{' and more' if len(shown.lines) > 4 else ''}.")
+    return " ".join(parts) or "Nothing was found in it."
+
+
+def _which(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    """The question says what kind of thing it means: who names one of it is right."""
+    tag = shown.tags[0] if shown.tags and shown.tags[0].score >= SURE_TAG else None
+    kinds = {kind for finding in shown.things for kind in kinds_of(finding.text)} | set(
+        kinds_of(tag.text) if tag else ()
+    )
+    kind = pick(rng, sorted(kinds) if kinds and rng.random() < 0.8 else KINDS)
+    names = [name for name in shown.counts() if matches(kind, name) and name != kind]
+    if tag and matches(kind, tag.text) and not names:
+        names = [tag.text.lower()]
+    question = _asked(rng, pick(rng, say.WHICH), kind)
+    if not names:
+        return (question, f"No {kind} was found.", "name") if kind not in kinds else None
+    several = len(names) == 1 and shown.number(names[0]) > 1
+    answer = f"There are {shown.number(names[0])} {plural(names[0])}." if several else (
+        f"It is {_and([with_article(name) for name in names])}."
+    )  # fmt: skip
+    return (*_brief(rng, question, answer, names[0], say.ONE_WORD), "name")
+
+
+def _more(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    names = sorted(shown.counts())
+    if len(names) < 2:
+        return None
+    first, second = (str(one) for one in rng.choice(names, 2, replace=False))
+    a, b = shown.number(first), shown.number(second)
+    counts = f"there {_many(a, first)} and {_some(b, second)}"
+    return f"Are there more {plural(first)} than {plural(second)}?", f"{'Yes' if a > b else 'No'}, {counts}.", "count"
+
+
+def _unknown(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    question = pick(rng, say.UNKNOWN)
+    return question, say.CANNOT["en" if question.isascii() else "zh"], "unknown"
+
+
+def _reading(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    return read(rng, shown.lines)
+
+
+def _chosen(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    """A choice by letters, as benchmarks put it."""
+    if not shown.things:
+        return None
+    right = shown.things[0].text
+    others = [str(name) for name in rng.choice([n for n in NAMES if not shown.number(n)], 3, replace=False)]
+    options = [str(one) for one in rng.permutation([right, *others])]
+    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True))
+    question = (
+        f"Which of these is in the picture?\n{listed}\nAnswer with the option's letter from the given choices directly."
+    )
+    return question, "ABCD"[options.index(right)], "name"
