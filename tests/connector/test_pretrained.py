@@ -262,3 +262,15 @@ def test_the_sound_of_a_film_is_heard_by_a_model_that_takes_both(opened: Any) ->
     assert heard[0] != heard[1] and heard[0] != heard[2]
     without = opened("qwen2_vl")
     assert without.tokens([loud]) == without.tokens([silent])
+
+
+def test_a_generate_that_cannot_be_followed_is_a_failure_and_no_empty_answer(home: Path, opened: Any) -> None:
+    model = opened("janus")  # whose own passes over logits processors; the common one is called instead
+    assert list(model.stream(Q, [picture(0)], Generation(N)).tokens)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.model, "generate", type(model.model).generate.__get__(model.model))
+        with pytest.raises(ModelError, match="JanusForConditionalGeneration passes over logits processors"):
+            said(model, Q, [picture(0)])
+        with pytest.raises(ModelError, match="cannot be followed"):
+            model.answers([Asked(Q, (picture(0),))], N)
+    assert "audio" not in opened("gemma4").info.modalities  # whose processor has ears and whose config has none

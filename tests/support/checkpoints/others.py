@@ -246,16 +246,15 @@ OTHERS: dict[str, Shape] = {
         image="<|image|>",
         roles={"image_token": "<|image|>", "boi_token": "<boi>", "eoi_token": "<eoi>", "audio_token": "<|audio|>", "boa_token": "<boa>", "eoa_token": "<eoa>"},
         ids={"image_token_id": "<|image|>", "boi_token_id": "<boi>", "eoi_token_id": "<eoi>", "audio_token_id": "<|audio|>", "boa_token_id": "<boa>", "eoa_token_index": "<eoa>", "video_token_id": "<|video|>"},
-        values={"text_config": {"per_layer_config": {}, "hidden_size_per_layer_input": 16}, "vision_config": {"model_type": "gemma4_vision"}},
+        values={"text_config": {"per_layer_config": {}, "hidden_size_per_layer_input": 16}, "vision_config": {"model_type": "gemma4_vision", "patch_size": 16}},
     ),
     "janus": Shape(
         special=("<image_placeholder>", "<begin_of_image>", "<end_of_image>"),
         image="<image_placeholder>",
         roles={"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"},
         ids={"image_token_id": "<image_placeholder>"},
-        values={"vision_config": {"num_image_tokens": 4, "projection_dim": 32}, "vq_config": {"base_channels": 32, "channel_multiplier": (1, 1), "num_embeddings": 16, "image_token_embed_dim": 32, "latent_channels": 32, "num_patches": 2}},
+        values={"vision_config": {"image_size": 384, "patch_size": 16, "num_image_tokens": 576, "projection_dim": 32}, "vq_config": {"base_channels": 32, "channel_multiplier": (1, 1), "num_embeddings": 16, "image_token_embed_dim": 32, "latent_channels": 32, "num_patches": 2}},
         processor={"use_default_system_prompt": False},
-        small={"image_processor": {"size": SQUARE, "min_size": 14}},
     ),
     "granite_speech": Shape(
         special=("<|audio|>",),
