@@ -57,13 +57,13 @@ def test_no_six_tokens_in_a_row_are_said_twice(any_llm: LanguageModel, monkeypat
             logits[..., [10, 11, 12]] += torch.tensor([3.0, 2.0, 1.0])
             return logits
 
-    head, ids, take = any_llm.model.get_output_embeddings(), [], Text.take
+    head, ids, take = any_llm.model.get_output_embeddings(), [], Text.add
 
     def spy(self: Text, token: int, logprob: float) -> Token | None:
         ids.append(token)
         return take(self, token, logprob)
 
-    monkeypatch.setattr(Text, "take", spy)
+    monkeypatch.setattr(Text, "add", spy)
     any_llm.model.set_output_embeddings(Loop(head))
     try:
         list(any_llm.stream(prompt(), max_new_tokens=60))
@@ -194,3 +194,42 @@ def test_a_folder_that_is_no_model_is_one_line_without_its_path(tmp_path: Path) 
     with pytest.raises(WeightsError, match=r"cannot load the language model") as caught:
         language.load(str(tmp_path / "nothing-here"), "cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_the_thread_of_an_answer_keeps_to_the_threads_that_are_set(any_llm: LanguageModel) -> None:
+    import threading
+
+    from connector.llm.streaming import Halted, Watch, stream
+
+    before, told = torch.get_num_threads(), []
+
+    def generate(watch: Watch) -> None:
+        told.append(torch.__config__.parallel_info())
+
+    torch.set_num_threads(1)
+    try:
+        pieces = stream(threading.Lock(), Text(tiny.tokenizer(), frozenset()), generate, threading.Event(), ModelError)
+        assert list(pieces) == [] and issubclass(Halted, Exception)
+    finally:
+        torch.set_num_threads(before)
+    assert "omp_get_max_threads() : 1" in told[0]  # OpenMP's own, which a new thread does not take over
+
+
+def test_a_stopped_answer_ends_at_the_token_it_is_at_without_another_step() -> None:
+    from connector.llm.streaming import Halted, Watch
+
+    taken: list[tuple[int, float]] = []
+    watch = Watch(lambda token, logprob: taken.append((token, logprob)), lambda: True)
+    scores = torch.tensor([[0.0, 3.0, 1.0]])
+    with pytest.raises(Halted):
+        watch(torch.zeros(1, 1, dtype=torch.long), scores)
+    assert taken == [(1, pytest.approx(float(scores.log_softmax(-1)[0, 1]), abs=1e-6))]
+
+
+def test_a_long_answer_reads_as_its_whole_decoded_at_once() -> None:
+    words = tiny.tokenizer()
+    text, said = Text(words, frozenset()), "Zwei Bären und ein Löwe, 三只猫. " * 12
+    ids = words(said, add_special_tokens=False).input_ids
+    pieces = [text.add(token, -0.5) for token in ids]
+    assert "".join(piece.text for piece in pieces if piece) == said
+    assert len(text.ids) < 60 < len(ids)
