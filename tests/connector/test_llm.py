@@ -57,13 +57,13 @@ def test_no_six_tokens_in_a_row_are_said_twice(any_llm: LanguageModel, monkeypat
             logits[..., [10, 11, 12]] += torch.tensor([3.0, 2.0, 1.0])
             return logits
 
-    head, ids, take = any_llm.model.get_output_embeddings(), [], Text.take
+    head, ids, take = any_llm.model.get_output_embeddings(), [], Text.add
 
     def spy(self: Text, token: int, logprob: float) -> Token | None:
         ids.append(token)
         return take(self, token, logprob)
 
-    monkeypatch.setattr(Text, "take", spy)
+    monkeypatch.setattr(Text, "add", spy)
     any_llm.model.set_output_embeddings(Loop(head))
     try:
         list(any_llm.stream(prompt(), max_new_tokens=60))
