@@ -1,0 +1,1 @@
+"""What the reader is made of: where lines are, what each says, and in which order they are read."""
