@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST_S = 120
 ASK = "How many dogs are there?"
 TOKENS = 6
+SEEDS = 8  # random weights that are tried until they say something
+SILENT = "both say nothing"
 
 
 def tried(family: str, folder: Path) -> dict[str, str]:
@@ -28,16 +30,20 @@ def tried(family: str, folder: Path) -> dict[str, str]:
     from connector.pretrained import open_pretrained
     from experts.errors import DuetError
 
-    try:
-        build(family, folder)
-    except Exception as error:  # whatever a family's own classes raise on a small config
-        return {"built": f"no: {line(error)}"}
-    try:
-        model = open_pretrained(str(folder), device="cpu")
-    except DuetError as error:
-        return {"built": "yes", "opened": f"refused: {line(error)}"}
-    found = {"built": "yes", "opened": "yes", "takes": ", ".join(sorted(model.info.modalities))}
-    found |= {"one": compared(model, 1), "two": compared(model, 2)}
+    found: dict[str, str] = {}
+    for seed in range(SEEDS):
+        try:
+            build(family, folder / str(seed) / family, seed)
+        except Exception as error:  # whatever a family's own classes raise on a small config
+            return {"built": f"no: {line(error)}"}
+        try:
+            model = open_pretrained(str(folder / str(seed) / family), device="cpu")
+        except DuetError as error:
+            return {"built": "yes", "opened": f"refused: {line(error)}"}
+        found = {"built": "yes", "opened": "yes", "takes": ", ".join(sorted(model.info.modalities))}
+        found |= {"one": compared(model, 1), "two": compared(model, 2)}
+        if SILENT not in found.values():
+            break
     try:
         reply = model.language.chat([{"role": "user", "content": ASK}], generation())
         found["text"] = f"answers ({sum(1 for _ in reply.tokens)} pieces)"
@@ -66,6 +72,8 @@ def compared(model: Any, count: int) -> str:
         return f"answers, but the comparison failed: {peer[:80]}"
     if answer != own and not (answer and own.endswith(answer)):
         return f"differs: {answer!r}, {own!r}"
+    if not answer:
+        return SILENT
     other = [sound(7)] if hears else media_of("", 8)[7:]
     shown, hidden = (
         [token.logprob for token in model.stream(ASK, given, generation()).tokens]
@@ -95,7 +103,7 @@ def apart(family: str) -> dict[str, str]:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     with tempfile.TemporaryDirectory() as folder:
-        process = context.Process(target=lambda: theirs.send(tried(family, Path(folder) / family)))
+        process = context.Process(target=lambda: theirs.send(tried(family, Path(folder))))
         process.start()
         theirs.close()
         try:

@@ -24,6 +24,8 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 PROMPTS = {
     "florence2": "<CAPTION>",
     "instructblip": "A short image description:",
+    "kosmos-2": "<grounding>An image of",
+    "paligemma": "<image>caption en",
 }  # model type -> what it is asked; "" or a chat message otherwise
 REQUEST = "Describe the image in one sentence."  # to models that chat
 
@@ -195,8 +197,8 @@ def load_writer(settings: Settings) -> Writer:
     model.to("cuda" if cuda else "cpu").eval()  # type: ignore[arg-type]
 
     def write(image: Image) -> tuple[str, float]:
-        inputs = _inputs(processor, kind, image).to(model.device)
-        inputs = {key: v.to(model.dtype) if v.is_floating_point() else v for key, v in inputs.items()}
+        read = {key: v.to(model.device) for key, v in _inputs(processor, kind, image).items() if v is not None}
+        inputs = {key: v.to(model.dtype) if v.is_floating_point() else v for key, v in read.items()}
         with torch.inference_mode():
             made = model.generate(
                 **inputs,

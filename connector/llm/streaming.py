@@ -64,7 +64,7 @@ class Watch:
         self, taken: Callable[[int, float], None] | None = None, halted: Callable[[], bool] | None = None
     ) -> None:
         """`taken` is told each token of a single answer as it is decided; `halted` is asked after each."""
-        self.taken, self.halted = taken, halted
+        self.taken, self.halted, self.called = taken, halted, False
         vars(self)["__call__"] = _shown  # what `generate` reads the signature of, at every step
         self.ids: list[torch.Tensor] = []  # a step: [B]
         self.logprobs: list[torch.Tensor] = []  # a step: [B]
@@ -72,6 +72,7 @@ class Watch:
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         import torch
 
+        self.called = True
         if self.taken is None:
             logprobs, ids = torch.log_softmax(scores.float(), dim=-1).max(dim=-1)
             self.ids.append(ids)

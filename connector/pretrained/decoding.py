@@ -19,17 +19,24 @@ def settings_of(model: Any, max_new_tokens: int) -> Any:
     return chosen
 
 
-def run(model: Any, inputs: dict[str, Any], max_new_tokens: int, processors: list[Any]) -> Any:
-    """One call of `generate`."""
+def run(model: Any, inputs: dict[str, Any], max_new_tokens: int, processors: list[Any]) -> None:
+    """One call of `generate`; the last of `processors` watches its steps.
+
+    Raises:
+        ModelError: the family's own `generate` passes over the processors, so its steps are not seen.
+    """
     import torch
     from transformers import LogitsProcessorList
 
     with torch.inference_mode():
-        return model.generate(
+        model.generate(
             **inputs,
             generation_config=settings_of(model, max_new_tokens),
             logits_processor=LogitsProcessorList(processors),
         )
+    if not processors[-1].called:
+        kind = type(model).__name__
+        raise ModelError(f"{kind} passes over logits processors, so its answer cannot be followed; use another model")
 
 
 def failed(name: str, error: BaseException) -> ModelError:

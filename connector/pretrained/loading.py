@@ -6,6 +6,7 @@ Nothing in a checkpoint is executed: safetensors only, and `trust_remote_code=Fa
 from __future__ import annotations
 
 import json
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,18 @@ def open_pretrained(
     parameters = count_parameters(folder, shown)
     check_fits(shown, parameters, kind, place)
     processor = _processor(folder, shown)
-    model = _weights(folder, shown, config, kind, place)
     family = family_of(config.model_type)
+    if family.part:
+        config = getattr(config, f"{family.part}_config")
+    model = _weights(folder, shown, config, kind, place)
+    if family.common:
+        from transformers import GenerationMixin
+
+        model.generate = types.MethodType(GenerationMixin.generate, model)
     info = ModelInfo(
         name=shown,
         kind="pretrained",
-        modalities=Prompts(shown, processor, family).modalities(),
+        modalities=Prompts(shown, processor, family, config=config).modalities(),
         language=shown,
         revision=commit,
         parameters=parameters,

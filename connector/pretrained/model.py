@@ -31,7 +31,7 @@ class PretrainedModel:
     def __init__(self, model: Any, processor: Any, info: ModelInfo, family: Family) -> None:
         self.model, self.info, self.family = model, info, family
         side = "right" if getattr(model.config, "is_encoder_decoder", False) else "left"  # where a decoder goes on
-        self.prompts = Prompts(info.name, processor, family, side)
+        self.prompts = Prompts(info.name, processor, family, side, model.config)
         self.tokenizer = self.prompts.tokenizer
         self.ends = end_tokens(model, self.tokenizer)
         self.lock = threading.Lock()  # one generation at a time: the model is the same for all

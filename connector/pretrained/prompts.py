@@ -22,8 +22,9 @@ FRAMES = 8  # of a film
 class Prompts:
     """Makes model inputs of questions, with the processor of one model."""
 
-    def __init__(self, name: str, processor: Any, family: Family, side: str = "left") -> None:
-        """`side` is where a batch is padded."""
+    def __init__(self, name: str, processor: Any, family: Family, side: str = "left", config: Any = None) -> None:
+        """`side` is where a batch is padded; a part that `config` sets to None is not there (Gemma without ears)."""
+        self.deaf = getattr(config, "audio_config", "") is None
         self.name, self.processor, self.family = name, processor, family
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.tokenizer.padding_side = side
@@ -47,6 +48,7 @@ class Prompts:
         sees = getattr(self.processor, "image_processor", None) is not None
         hears = getattr(self.processor, "feature_extractor", None) is not None
         hears = hears or getattr(self.processor, "audio_processor", None) is not None
+        hears = hears and not self.deaf
         films = self.films() or (sees and self.family.most_media is None)
         return frozenset(kind for kind, there in ((IMAGE, sees), (AUDIO, hears), (VIDEO, films)) if there)
 

@@ -1,7 +1,8 @@
-"""Real servers of other projects at the other end: `transformers serve` with pictures, llama.cpp's server with text."""
+"""Real servers of other projects at the other end: transformers' and llama.cpp's, with pictures and in text."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 import fakes
 import numpy as np
 import pytest
-from checkpoints import build
+from checkpoints import build, mmproj
 
 from agent.agent import Agent
 from connector.base import Generation
@@ -63,22 +64,23 @@ import xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.port, params.n_ctx, params.use_jinja = sys.argv[1], int(sys.argv[2]), 2048, True
 params.cpuparams.n_threads = 1
+params.mmproj.path = sys.argv[3]
 server = xllamacpp.Server(params)
 time.sleep(600)
 """
 
 
-@pytest.fixture(scope="module")
-def llama() -> Iterator[str]:
-    """llama.cpp's own server with the embedded language model, text alone."""
+@contextlib.contextmanager
+def llama_server(projector: str = "") -> Iterator[str]:
+    """llama.cpp's own server with the embedded language model; it sees with a projector."""
     pytest.importorskip("xllamacpp")
     from experts.weights.catalogue import resolve
 
     (file,) = resolve("smollm2-135m-instruct").glob("*.gguf")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen([sys.executable, "-c", LLAMA, str(file), str(port)], **quiet)  # type: ignore[call-overload]
+    command = [sys.executable, "-c", LLAMA, str(file), str(port), projector]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 120
         while True:
@@ -92,6 +94,21 @@ def llama() -> Iterator[str]:
     finally:
         server.kill()
         server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def llama() -> Iterator[str]:
+    with llama_server() as address:
+        yield address
+
+
+def test_llama_cpps_server_with_a_projector_reads_the_picture(tmp_path: Path) -> None:
+    with llama_server(str(mmproj.write(tmp_path / "mmproj.gguf", 576))) as address:
+        agent = Agent(Settings(model=address, max_new_tokens=12, cache_mb=0, traces_mb=0, memory_mb=0), experts={})
+        assert "image" in agent.context.model().info.modalities
+        answers = [agent.ask("What is it?", image=picture(seed), route="connector")[0] for seed in (0, 1, 0)]
+        assert [answer.error for answer in answers] == [""] * 3 and answers[0].confidence
+        assert answers[0].text != answers[1].text and answers[0].text == answers[2].text
 
 
 def test_llama_cpps_server_answers_from_findings_and_is_known_to_see_nothing(llama: str) -> None:

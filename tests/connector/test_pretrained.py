@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
-import json
 import threading
 from functools import cache
 from pathlib import Path
@@ -16,9 +16,9 @@ import torch
 from checkpoints import build
 
 from connector.base import Asked, Generation, Turn
-from connector.pretrained import families, loading, memory, open_pretrained
+from connector.pretrained import families, open_pretrained
 from connector.pretrained.model import PretrainedModel
-from experts.errors import ConfigError, InputError, MissingExtraError, ModelError, WeightsError
+from experts.errors import InputError, ModelError
 from experts.media import Audio, Image, Media, Video
 
 torch.set_num_threads(1)
@@ -253,141 +253,24 @@ def test_out_of_memory_is_an_honest_error_and_the_next_question_works(
     assert said(model, Q, media_of("llava", 1)) == before
 
 
-# -- what is refused before anything is loaded ----------------------------------------------------------------------
+def test_the_sound_of_a_film_is_heard_by_a_model_that_takes_both(opened: Any) -> None:
+    model = opened("qwen2_5_omni")
+    assert model.info.modalities == {"audio", "image", "video"}
+    silent, loud, other = (dataclasses.replace(film(), audio=track) for track in (None, sound(0), sound(1)))
+    assert model.tokens([loud]) > model.tokens([silent])
+    heard = [[token.logprob for token in model.stream(Q, [one], Generation(N)).tokens] for one in (loud, other, silent)]
+    assert heard[0] != heard[1] and heard[0] != heard[2]
+    without = opened("qwen2_vl")
+    assert without.tokens([loud]) == without.tokens([silent])
 
 
-def copy_of(folder: Path, to: Path) -> Path:
-    import shutil
-
-    return Path(shutil.copytree(folder, to))
-
-
-def test_missing_weights_are_never_replaced_by_random_ones(home: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    torn = copy_of(build("llava", tmp_path / "whole"), tmp_path / "torn")
-    tensors = load_file(torn / "model.safetensors")
-    gone = next(key for key in tensors if "vision" in key and key.endswith("weight"))
-    del tensors[gone]
-    save_file(tensors, torn / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="'torn' lacks 1 of the weights that its config asks for"):
-        open_pretrained(str(torn), device="cpu")
-
-
-def test_a_folder_with_its_own_program_is_not_run(home: Path, tmp_path: Path) -> None:
-    own = copy_of(build("git", tmp_path / "git"), tmp_path / "own")
-    (own / "modeling_own.py").write_text("open('was_run', 'w')\nraise SystemExit")
-    config = json.loads((own / "config.json").read_text())
-    config |= {"model_type": "own", "auto_map": {"AutoConfig": "modeling_own.C", "AutoModel": "modeling_own.M"}}
-    (own / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="it brings its own program, which is not run"):
-        open_pretrained(str(own), device="cpu")
-    assert not Path("was_run").exists()
-
-
-def test_bad_folders_and_names_are_refused_in_one_line(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DUET_OFFLINE", "1")
-    whole = build("git", tmp_path / "git")
-    (tmp_path / "empty").mkdir()
-    pickled = copy_of(whole, tmp_path / "pickled")
-    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
-    cut = copy_of(whole, tmp_path / "cut")
-    data = (cut / "model.safetensors").read_bytes()
-    (cut / "model.safetensors").write_bytes(data[: len(data) // 2])
-    bare = copy_of(whole, tmp_path / "bare")
-    for file in ("processor_config.json", "preprocessor_config.json"):
-        (bare / file).unlink(missing_ok=True)
-    text = copy_of(whole, tmp_path / "text")
-    (text / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    for name, kind, why in (
-        (tmp_path / "none", InputError, "there is no model 'none'; accepted: a folder or hub name"),
-        (tmp_path / "empty", InputError, "holds no config.json"),
-        (pickled, WeightsError, "its weights are pickles, which can run programs; accepted: safetensors"),
-        (cut, WeightsError, "'model.safetensors' of 'cut' is damaged or cut short"),
-        (bare, ModelError, "'bare' has no processor"),
-        (text, InputError, "is a text-only language model .llama. and cannot see"),
-        ("somebody/some-model", WeightsError, "is not on this machine, and no network is used"),
-    ):
-        with pytest.raises(kind, match=why) as caught:
-            open_pretrained(str(name), device="cpu")
-        assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
-
-
-def test_a_model_that_cannot_fit_is_refused_with_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda place: 10 << 30)
-    with pytest.raises(ModelError, match=r"7.06 billion parameters and needs about 30.5 GiB in float32, but 10.0 GiB"):
-        memory.check_fits("llava", 7_060_000_000, "float32", "cpu")
-    memory.check_fits("llava", 7_060_000_000, "int8", "cpu")
-    folder = build("git", tmp_path / "git")
-    monkeypatch.setattr(memory, "free_bytes", lambda place: 1 << 20)
-    with pytest.raises(ModelError, match="are free on cpu"):
-        open_pretrained(str(folder), device="cpu")
-
-
-def test_unknown_precisions_and_devices_name_the_known_ones(tmp_path: Path) -> None:
-    folder = build("git", tmp_path / "git")
-    with pytest.raises(ConfigError, match="precision 'fp8' is unknown; accepted: auto, float32, bfloat16"):
-        open_pretrained(str(folder), precision="fp8")
-    with pytest.raises(ConfigError, match="device 'tpu' is unknown; accepted: auto, cpu, cuda, mps"):
-        open_pretrained(str(folder), device="tpu")
-
-
-def test_parameters_are_counted_without_reading_them(tmp_path: Path) -> None:
-    folder = build("git", tmp_path / "git")
-    model = open_pretrained(str(folder), device="cpu")
-    counted = loading.count_parameters(folder, "git")
-    assert counted == model.info.parameters
-    assert counted == sum(parameter.numel() for parameter in {id(p): p for p in model.model.parameters()}.values())
-
-
-def test_the_default_for_a_machine_grows_with_its_memory() -> None:
-    from connector.pretrained.catalogue import ROWS, choose
-
-    names = [choose(gib, gpu=True).name for gib in (1, 4, 8, 12, 24, 80)]
-    assert names[0].endswith("SmolVLM-256M-Instruct") and names[3].endswith("4B-Instruct")
-    assert names[4].endswith("8B-Instruct") and names[5] == names[4]
-    assert choose(64, gpu=False).parameters < 1  # a processor alone is to answer in seconds
-    for row in (choose(gib, gpu=True) for gib in (4, 8, 12, 24)):
-        assert row.tier is not None and row.gib("bfloat16") <= row.tier and row.licence == "apache-2.0"
-    assert len({row.name for row in ROWS}) == len(ROWS)
-
-
-# -- tokenizers that need a package -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("file", "package"), [("tekken.json", "mistral_common"), ("tokenizer.model", "sentencepiece")], ids=str
-)
-def test_a_tokenizer_without_its_package_names_the_extra(
-    file: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import importlib.util
-
-    from connector.llm.language import load_tokenizer
-
-    found = importlib.util.find_spec
-    (tmp_path / file).write_bytes(b"{}")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == package else found(name))
-    with pytest.raises(MissingExtraError, match=rf"needs the package '{package}'; pip install 'duet\[tokenizers\]'"):
-        load_tokenizer(str(tmp_path))
-    folder = copy_of(build("git", tmp_path / "git"), tmp_path / "without")
-    (folder / "tokenizer.json").rename(folder / file)
-    with pytest.raises(MissingExtraError, match="the tokenizer of 'without'"):
-        open_pretrained(str(folder), device="cpu")
-
-
-def test_a_tokenizer_of_sentencepiece_alone_is_read_as_vicuna_s(tmp_path: Path) -> None:
-    import sentencepiece
-
-    from connector.llm.language import load_tokenizer
-
-    (tmp_path / "text").write_text("\n".join(["How many dogs are there", "Two dogs and a bus on the left"] * 20))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "text"), model_prefix=str(tmp_path / "tokenizer"), vocab_size=28, minloglevel=2
-    )
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    tokenizer = load_tokenizer(str(tmp_path))
-    assert tokenizer.decode(tokenizer("How many dogs", add_special_tokens=False).input_ids) == "How many dogs"
+def test_a_generate_that_cannot_be_followed_is_a_failure_and_no_empty_answer(home: Path, opened: Any) -> None:
+    model = opened("janus")  # whose own passes over logits processors; the common one is called instead
+    assert list(model.stream(Q, [picture(0)], Generation(N)).tokens)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.model, "generate", type(model.model).generate.__get__(model.model))
+        with pytest.raises(ModelError, match="JanusForConditionalGeneration passes over logits processors"):
+            said(model, Q, [picture(0)])
+        with pytest.raises(ModelError, match="cannot be followed"):
+            model.answers([Asked(Q, (picture(0),))], N)
+    assert "audio" not in opened("gemma4").info.modalities  # whose processor has ears and whose config has none

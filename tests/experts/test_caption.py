@@ -274,6 +274,25 @@ def test_model_of_each_kind_writes_what_transformers_writes_with_it(kind: str, m
     assert texts[0] != texts[1]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # PaliGemma's processor
+@pytest.mark.parametrize(
+    ("kind", "prompt"), [("instructblip", "A short image description:"), ("paligemma", "<image>caption en")]
+)
+def test_a_family_without_a_chat_form_is_asked_with_the_prompt_it_was_trained_with(
+    kind: str, prompt: str, tmp_path: Path
+) -> None:
+    import transformers as hf
+    from checkpoints import build
+
+    folder = build(kind, tmp_path / kind)
+    (finding,) = Captioner(Settings(captioner=str(folder), device="cpu"))(IMAGE)
+    processor, model = hf.AutoProcessor.from_pretrained(folder), hf.AutoModelForImageTextToText.from_pretrained(folder)
+    inputs = processor(text=prompt, images=IMAGE.to_pil(), return_tensors="pt")
+    ids = model.generate(**inputs, do_sample=False, max_new_tokens=60)[0]
+    asked = inputs["input_ids"].shape[1] if ids[0] == inputs["input_ids"][0, 0] else 0
+    assert finding.text == " ".join(processor.tokenizer.decode(ids[asked:], skip_special_tokens=True).split())
+
+
 def test_score_is_the_mean_token_probability(models: dict[str, Path]) -> None:
     import torch
     from transformers import AutoProcessor, Florence2ForConditionalGeneration

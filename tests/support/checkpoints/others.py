@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from checkpoints.shapes import CLIP, CLIP_TOWER, LLAMA, QWEN, QWEN_IDS, QWEN_SIZE, SQUARE, Shape
+from checkpoints.tokens import BASE
 
 SQUARE_56 = {"height": 56, "width": 56}
 QWEN2 = {"model_type": "qwen2"}
@@ -29,6 +30,44 @@ HEARD = {"audio_token": "<|audio_pad|>", "audio_bos_token": "<|audio_start|>", "
 def made(shape: Shape, **more: Any) -> Shape:
     """A shape that differs from another."""
     return Shape(**{**vars(shape), **more})
+
+
+HEARING = (*QWEN.special, "<|audio_pad|>", "<|audio_start|>", "<|audio_end|>")
+ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}
+OMNI_VALUES = {"vision_config": SEEN, "audio_config": {"output_dim": 32}, "text_config": ROPE}
+OMNI = made(
+    QWEN,
+    special=HEARING,
+    audio="<|audio_start|><|audio_pad|><|audio_end|>",
+    roles={**QWEN.roles, **HEARD, "vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>"},
+    ids={"image_token_index": "<|image_pad|>", "video_token_index": "<|video_pad|>", "audio_token_index": "<|audio_pad|>",
+         "audio_start_token_id": "<|audio_start|>", "audio_end_token_id": "<|audio_end|>", "user_token_id": "<s>"},
+    values=OMNI_VALUES,
+    last={"vision_start_token_id": 4 + HEARING.index("<|vision_start|>")},
+    like="qwen2_5_omni",
+    parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128})},
+)  # fmt: skip
+OMNI_3_VALUES = {
+    "vision_config": {"out_hidden_size": 32, "num_position_embeddings": 16, "patch_size": 14, "deepstack_visual_indexes": [0]},
+    "audio_config": {"output_dim": 32, "downsample_hidden_size": 32},
+    "text_config": ROPE,
+}  # fmt: skip
+OMNI_3 = made(
+    OMNI,
+    ids={"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>", "audio_token_id": "<|audio_pad|>",
+         "audio_start_token_id": "<|audio_start|>", "user_token_id": "<s>"},
+    values=OMNI_3_VALUES,
+    like="qwen3_omni_moe",
+    parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128}), "image_processor": ("Qwen2VLImageProcessor", {**QWEN_SIZE, "patch_size": 14}),
+           "video_processor": ("Qwen2VLVideoProcessor", {**QWEN_SIZE, "patch_size": 14})},
+)  # fmt: skip
+
+
+def _omni(config: Any) -> None:
+    """The token ids of the part that speaks, for a whole model of both parts."""
+    names = (OMNI if config.model_type == "qwen2_5_omni" else OMNI_3).ids
+    for name, token in {**names, "vision_start_token_id": "<|vision_start|>"}.items():
+        setattr(config.thinker_config, name, BASE.index(token) if token in BASE else len(BASE) + HEARING.index(token))
 
 
 OTHERS: dict[str, Shape] = {
@@ -198,33 +237,24 @@ OTHERS: dict[str, Shape] = {
         values={"out_hidden_size": 128, "projector_hidden_size": 32, "text_config": {"layer_rope_theta": [10000.0, 0]}},
         small={"image_processor": QWEN_SIZE, "video_processor": QWEN_SIZE},
     ),
-    "qwen2_5_omni_thinker": made(
-        QWEN,
-        special=(*QWEN.special, "<|audio_pad|>", "<|audio_start|>", "<|audio_end|>"),
-        audio="<|audio_start|><|audio_pad|><|audio_end|>",
-        roles={**QWEN.roles, **HEARD, "vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>"},
-        ids={"image_token_index": "<|image_pad|>", "video_token_index": "<|video_pad|>", "audio_token_index": "<|audio_pad|>",
-             "audio_start_token_id": "<|audio_start|>", "audio_end_token_id": "<|audio_end|>", "user_token_id": "<s>"},
-        values={"vision_config": SEEN, "audio_config": {"output_dim": 32},
-                "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}},
-        last={"vision_start_token_id": 4 + QWEN.special.index("<|vision_start|>")},
-        like="qwen2_5_omni",
-        parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128})},
+    "qwen2_5_omni": made(OMNI, values={"enable_audio_output": False, "thinker_config": OMNI_VALUES}, last={}, after=_omni, ids={}, like=""),
+    "qwen2_5_omni_thinker": OMNI,
+    "qwen3_omni_moe": made(OMNI_3, values={"enable_audio_output": False, "thinker_config": OMNI_3_VALUES}, last={}, after=_omni, ids={}, like=""),
+    "qwen3_omni_moe_thinker": OMNI_3,
+    "gemma4": Shape(
+        special=("<|image|>", "<boi>", "<eoi>", "<|audio|>", "<boa>", "<eoa>", "<|video|>"),
+        image="<|image|>",
+        roles={"image_token": "<|image|>", "boi_token": "<boi>", "eoi_token": "<eoi>", "audio_token": "<|audio|>", "boa_token": "<boa>", "eoa_token": "<eoa>"},
+        ids={"image_token_id": "<|image|>", "boi_token_id": "<boi>", "eoi_token_id": "<eoi>", "audio_token_id": "<|audio|>", "boa_token_id": "<boa>", "eoa_token_index": "<eoa>", "video_token_id": "<|video|>"},
+        values={"text_config": {"per_layer_config": {}, "hidden_size_per_layer_input": 16}, "vision_config": {"model_type": "gemma4_vision", "patch_size": 16}},
     ),
-    "qwen3_omni_moe_thinker": made(
-        QWEN,
-        special=(*QWEN.special, "<|audio_pad|>", "<|audio_start|>", "<|audio_end|>"),
-        audio="<|audio_start|><|audio_pad|><|audio_end|>",
-        roles={**QWEN.roles, **HEARD, "vision_bos_token": "<|vision_start|>", "vision_eos_token": "<|vision_end|>"},
-        ids={"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>", "audio_token_id": "<|audio_pad|>",
-             "audio_start_token_id": "<|audio_start|>", "user_token_id": "<s>"},
-        values={"vision_config": {"out_hidden_size": 32, "num_position_embeddings": 16, "patch_size": 14, "deepstack_visual_indexes": [0]},
-                "audio_config": {"output_dim": 32, "downsample_hidden_size": 32},
-                "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}},
-        last={"vision_start_token_id": 4 + QWEN.special.index("<|vision_start|>")},
-        like="qwen3_omni_moe",
-        parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 128}), "image_processor": ("Qwen2VLImageProcessor", {**QWEN_SIZE, "patch_size": 14}),
-               "video_processor": ("Qwen2VLVideoProcessor", {**QWEN_SIZE, "patch_size": 14})},
+    "janus": Shape(
+        special=("<image_placeholder>", "<begin_of_image>", "<end_of_image>"),
+        image="<image_placeholder>",
+        roles={"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"},
+        ids={"image_token_id": "<image_placeholder>"},
+        values={"vision_config": {"image_size": 384, "patch_size": 16, "num_image_tokens": 576, "projection_dim": 32}, "vq_config": {"base_channels": 32, "channel_multiplier": (1, 1), "num_embeddings": 16, "image_token_embed_dim": 32, "latent_channels": 32, "num_patches": 2}},
+        processor={"use_default_system_prompt": False},
     ),
     "granite_speech": Shape(
         special=("<|audio|>",),

@@ -69,7 +69,7 @@ def _small(fields: dict[str, Any], words: Any, kept: dict[str, Any]) -> dict[str
             made[name] = kept[name]
         elif name in SMALL and isinstance(value, int | float):
             made[name] = SMALL[name]
-        elif name == "vocab_size":
+        elif name in ("vocab_size", "vocab_size_per_layer_input"):
             made[name] = len(words)
         elif name in ("pad_token_id", "bos_token_id", "eos_token_id"):
             made[name] = getattr(words, name)
