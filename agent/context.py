@@ -105,7 +105,7 @@ class Context:
         from connector.opening import open_language
 
         s = self.settings
-        if self.apart():
+        if self.has_separate_language():
             return open_language(s)
         if self._model is None and not s.model and not s.connector and s.profile != "server":
             return open_language(s)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from connector.encoders import registry
 from connector.interfaces.build import build, check_encoder, check_features, describe
 from connector.llm import templates
+from connector.llm.adapter import merge_adapter
 from connector.llm.demonstrations import demonstrations_of
-from connector.llm.int8 import forget
 from connector.llm.language import LanguageModel, read_whole, same
 from connector.llm.language import load as load_llm
 from experts.errors import ModelError
@@ -374,31 +374,3 @@ def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -
     model = ConnectorModel(llm, encoder, connector, config.get("card", {}))
     connector.eval().requires_grad_(False).to(llm.device)
     return model
-
-
-def merge_adapter(llm: LanguageModel, tensors: dict[str, torch.Tensor], name: str) -> None:
-    """Add a LoRA (W += scale * B A; Hu et al. 2021, arXiv 2106.09685) to the language model's weights, once.
-
-    `tensors` maps `PARAMETER.lora_A` [r, in] and `PARAMETER.lora_B` [out, r], already scaled, to values.
-    """
-    import torch
-
-    if llm.adapter == name:
-        return
-    if llm.adapter:
-        raise ModelError(f"the language model already carries adapter {llm.adapter}; load it anew for {name}")
-    parameters = dict(llm.model.named_parameters())
-    pairs = []
-    for key in tensors:
-        if not key.endswith(".lora_A"):
-            continue
-        weight = parameters.get(key.removesuffix(".lora_A"))
-        a, b = tensors[key].float(), tensors[key.removesuffix("A") + "B"].float()
-        if weight is None or weight.shape != (b.shape[0], a.shape[1]):
-            raise ModelError(f"adapter {name} does not fit the language model at {key.removesuffix('.lora_A')}")
-        pairs.append((weight, a, b))
-    with torch.no_grad():  # all fit: only now is a weight changed
-        for weight, a, b in pairs:
-            weight += (b @ a).to(weight.device, weight.dtype)
-    forget(llm.model)
-    llm.adapter = name

@@ -73,6 +73,22 @@ def open_model(settings: Settings, report: Report | None = None) -> MultimodalMo
     return open_pretrained(name, device=settings.device, precision=settings.precision, report=report)
 
 
+def is_prepared() -> bool:
+    """Whether `prepare` was run on this machine."""
+    from connector.llm import converted
+
+    return converted.is_ready(EMBEDDED_LLM)
+
+
+def prepare() -> None:
+    """Do once what the first question would wait for: the language model's weights converted, its examples read.
+
+    Raises:
+        ModelError, WeightsError: they cannot be loaded.
+    """
+    open_model(Settings()).language.llm.begin()  # type: ignore[attr-defined]
+
+
 def open_language(settings: Settings) -> TextModel:
     """The language model alone, where no multimodal model speaks: `llm`, else the embedded one.
 

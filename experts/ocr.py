@@ -1,4 +1,4 @@
-"""Reader: an image in, the text in it out, one finding a line, by PP-OCR through rapidocr.
+"""Reader: an image in, the text in it out, one finding a row, by PP-OCR through rapidocr.
 
 Text is looked for at the original resolution. The network that finds lines loses text on large, mostly empty pictures
 (24 px letters vanish from a white one of 3000 x 2250 px), so a large picture is looked at in overlapping tiles, and
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -21,11 +22,16 @@ from experts.base import Finding
 from experts.config import Settings, home
 from experts.errors import ExpertError, MediaError, UnknownNameError, WeightsError
 from experts.media import Image, Media
+from experts.text.layout import Box, Piece, rows
+from experts.text.lines import Line, combined, joined
+from experts.text.reading import Reading, only_twins, read
 from experts.threads import cpu_threads
 from experts.weights.fetch import reason
 
 LEAST_SCORE = 0.5  # of a line, the mean over its characters; what is read from texture lies below
 TILE_PX, OVERLAP_PX = 1280, 192  # a tile's longest side, and what neighbours share
+LOOK_PX = 512  # the longest side of the picture at the first glance, which only says where text is
+UNREAD = "text in a script that is not read"
 WHOLE_PX = 960  # the longest side of the picture looked at as a whole
 MOST_PIXELS = 24_000_000  # looked at in tiles; beyond, text is looked for at a smaller scale, and the findings say so
 SLIMMEST = 4  # a tile is padded to this ratio of its sides: the network would enlarge a strip to a short side of 736 px
@@ -37,48 +43,6 @@ MODELS: dict[str, tuple[str, str]] = {  # name -> version and size of the detect
     "pp-ocrv5-server": ("PP-OCRv5", "server"),
 }
 FILES = ("det.onnx", "rec.onnx")  # of a folder with models of one's own; rec.onnx holds its characters
-
-
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """Where a line of text is: its corners [4, 2] px, clockwise from the top left of the text.
-
-    `cut`: the upper or lower edge of a tile may have cut its letters; a line cut in its length is joined again.
-    """
-
-    corners: np.ndarray
-    cut: bool = False
-
-    @property
-    def box(self) -> Box:
-        """The bounding rectangle (x0, y0, x1, y1)."""
-        return self.seen_at(0.0)
-
-    @property
-    def angle(self) -> float:
-        """The slope of its upper edge in radians; 0 for a slope under a tenth of a degree."""
-        run, rise = self.corners[1] - self.corners[0]
-        angle = float(np.arctan2(rise, run))
-        return angle if abs(angle) > 0.002 else 0.0
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether it is a row of text and not a column."""
-        x0, y0, x1, y1 = self.seen_at(self.angle)
-        return x1 - x0 >= 0.8 * (y1 - y0)
-
-    def seen_at(self, angle: float) -> Box:
-        """The bounding rectangle in a frame that is turned by `angle`."""
-        corners = self.corners @ _turn(angle)
-        (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
-        return float(x0), float(y0), float(x1), float(y1)
-
-
-def _turn(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
 
 
 class Reader:
@@ -103,7 +67,11 @@ class Reader:
         self._lock = threading.Lock()  # rapidocr keeps the switches of a call on the engine
 
     def __call__(self, media: Media) -> list[Finding]:
-        """One finding a line, in reading order: row by row, from left to right; [] where there is no text.
+        """One finding a row, in reading order; [] where there is no text.
+
+        Cells of a table, menu or receipt that share a line are one row, with `extra["cells"]`; columns of prose are
+        read one after the other. One last finding, with `extra["unread"]` (the number of lines), stands for text in a
+        script that the model has not got.
 
         Raises:
             MediaError: not an image.
@@ -116,17 +84,50 @@ class Reader:
         scale = min(1.0, (MOST_PIXELS / (media.width * media.height)) ** 0.5)
         extra = {"scale": round(scale, 3)} if scale < 1 else {}
         with self._lock:
-            if self._engine is None:
-                self._engine = _load(self._settings)
+            engine = self._ready()
             try:
-                read = [(line, *_read(self._engine, bgr, line)) for line in in_order(_find(self._engine, bgr, scale))]
+                pieces = _upright([_read(engine, bgr, line) for line in _find(engine, bgr, scale)], engine, bgr)
             except Exception as error:  # rapidocr and the engines below it raise whatever they like
                 raise ExpertError(f"text in '{media.name}' could not be read: {_told(error)}") from error
-        return [
-            Finding(self.name, text, round(score, 4), _inside(line.box, media), source=media.name, extra=dict(extra))
-            for line, text, score in read
-            if text.strip() and score >= LEAST_SCORE
-        ]
+        unread = [piece.line for piece in pieces if piece.reading.unread]
+        known = [piece for piece in pieces if piece.says and not piece.reading.unread]
+        if unread:  # letters that look alike in both scripts were read, and are not of the alphabet they seem to be of
+            unread += [piece.line for piece in known if only_twins(piece.reading.text)]
+            known = [piece for piece in known if not only_twins(piece.reading.text)]
+        findings = [_finding(row, media, extra) for row in in_order(known)]
+        return findings + ([_told_unread(unread, media, extra)] if unread else [])
+
+    def has_text(self, image: Image) -> list[Box]:
+        """Where text seems to be, at a glance at LOOK_PX: one box a line in pixels of `image`, [] where there is none.
+
+        It reads nothing and costs a fraction of a call; small print of a large picture is not seen.
+
+        Raises:
+            WeightsError: the models cannot be fetched or loaded.
+            ExpertError: the model failed.
+        """
+        import cv2
+
+        small = min(1.0, LOOK_PX / max(image.width, image.height))
+        size = (max(1, round(image.width * small)), max(1, round(image.height * small)))
+        bgr = np.ascontiguousarray(image.pixels[..., ::-1])
+        view = bgr if small == 1 else cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+        with self._lock:
+            detector = self._ready().text_det
+            usual = detector.limit_side_len, detector.limit_type
+            try:
+                detector.limit_side_len, detector.limit_type = LOOK_PX, "max"  # it would enlarge the view
+                seen = _look(self._engine, view)
+            except Exception as error:
+                raise ExpertError(f"text in '{image.name}' could not be looked for: {_told(error)}") from error
+            finally:
+                detector.limit_side_len, detector.limit_type = usual
+        return [_inside(Line(_grown(corners, view, bgr)).box, image) for corners in seen]
+
+    def _ready(self) -> Any:
+        if self._engine is None:
+            self._engine = _load(self._settings)
+        return self._engine
 
 
 # Where there is text
@@ -182,115 +183,105 @@ def _grown(corners: np.ndarray, view: np.ndarray, picture: np.ndarray) -> np.nda
     return corners * np.array((picture.shape[1] / view.shape[1], picture.shape[0] / view.shape[0]), np.float32)
 
 
-def joined(pieces: Sequence[Line]) -> list[Line]:
-    """What was seen in parts, by two tiles or of letters too large for one look, as whole lines, each once.
-
-    Two pieces are of the same line if they have the same slope, share most of their height and touch.
-    """
-    lines: list[Line] = []
-    for piece in sorted(pieces, key=lambda line: line.box[0]):
-        for line in list(lines):
-            if _same_line(line, piece):
-                lines.remove(line)
-                piece = _union(line, piece)
-        lines.append(piece)
-    return lines
-
-
-def _same_line(one: Line, other: Line) -> bool:
-    if not (one.is_wide and other.is_wide) or abs(one.angle - other.angle) > 0.1:
-        return False
-    a, b = (line.seen_at(other.angle) for line in (one, other))
-    return _same_row(a, b) and min(a[2], b[2]) >= max(a[0], b[0])
-
-
-def _union(one: Line, other: Line) -> Line:
-    """The line that both are pieces of: the one that holds the other, or the rectangle around both."""
-    angle = max((one, other), key=lambda line: float(np.ptp(line.corners[:, 0]))).angle
-    a, b = one.seen_at(angle), other.seen_at(angle)
-    if _share(b, a) > 0.9 or _share(a, b) > 0.9:
-        return one if _share(b, a) > 0.9 else other
-    x0, y0, x1, y1 = min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-    corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32) @ _turn(-angle)
-    return Line(corners, one.cut and other.cut)
-
-
-def combined(whole: Sequence[Line], detailed: Sequence[Line]) -> list[Line]:
-    """The lines seen in the whole picture and those seen in its tiles, each once.
-
-    A line of the whole gives way to a row of the tiles that fills it, which is seen more sharply, and to several rows,
-    which the smaller scale glued together. Otherwise it stands for what lies in it: of letters larger than a tile, a
-    tile sees strokes. What the tiles saw besides is added.
-    """
-    kept: list[Line] = []
-    rest = list(detailed)
-    for line in whole:
-        inside = [piece for piece in rest if _share(piece.box, line.box) > 0.5]
-        rows: list[Line] = []
-        for piece in inside:
-            is_long = piece.box[2] - piece.box[0] > 0.5 * (line.box[2] - line.box[0])
-            if is_long and not piece.cut and not any(_same_row(piece.box, row.box) for row in rows):
-                rows.append(piece)
-        if len(rows) > 1:
-            continue
-        rest = [piece for piece in rest if piece not in inside]
-        kept.append(rows[0] if rows and _fills(rows[0].box, line.box) else line)
-    return joined(kept + rest)
-
-
-def in_order(lines: Sequence[Line]) -> list[Line]:
-    """Row by row from the top, each from left to right; lines are of one row if they share most of their height.
-
-    Rows may be tilted: they are told apart at the slope that most lines have.
-    """
-    slopes = sorted(line.angle for line in lines if line.is_wide and abs(line.angle) < 0.8)
-    angle = slopes[len(slopes) // 2] if slopes else 0.0
-    rows: list[list[tuple[Box, Line]]] = []
-    for box, line in sorted(
-        ((line.seen_at(angle), line) for line in lines), key=lambda seen: (seen[0][1] + seen[0][3], seen[0][0])
-    ):
-        if rows and _same_row(rows[-1][0][0], box):
-            rows[-1].append((box, line))
-        else:
-            rows.append([(box, line)])
-    return [line for row in rows for _, line in sorted(row, key=lambda seen: seen[0][0])]
-
-
-def _height(box: Box) -> float:
-    return box[3] - box[1]
-
-
-def _same_row(a: Box, b: Box) -> bool:
-    shared = min(a[3], b[3]) - max(a[1], b[1])
-    return shared > 0.6 * min(_height(a), _height(b)) and max(_height(a), _height(b)) < 2 * min(_height(a), _height(b))
-
-
-def _fills(a: Box, b: Box) -> bool:
-    return a[2] - a[0] > 0.85 * (b[2] - b[0]) and _height(a) > 0.5 * _height(b)
-
-
-def _share(a: Box, b: Box) -> float:
-    """How much of `a` lies in `b`."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    area = (a[2] - a[0]) * (a[3] - a[1])
-    return max(width, 0.0) * max(height, 0.0) / area if area > 0 else 0.0
-
-
 # What it says
 
 
-def _read(engine: Any, bgr: np.ndarray, line: Line) -> tuple[str, float]:
-    """The text of a line and its score, turned upright first where it stands on its head."""
+@dataclass(frozen=True)
+class Seen:
+    """A line and what it says. `turn`: degrees clockwise by which its letters are turned, of 0, 90, 180 and 270."""
+
+    line: Line
+    reading: Reading
+    turn: int
+
+    @property
+    def says(self) -> bool:
+        """Whether something was read; what is read from texture scores low."""
+        return bool(self.reading.text.strip()) and self.reading.score >= LEAST_SCORE
+
+
+def _strip(bgr: np.ndarray, line: Line) -> np.ndarray | None:
+    """A line cut out and made horizontal, perhaps upside down; None for one without area."""
     from rapidocr.utils.process_img import get_rotate_crop_image
 
-    width, height = np.ptp(line.corners, axis=0)
-    if min(width, height) < 1:
-        return "", 0.0
-    strip = get_rotate_crop_image(bgr, line.corners.copy())
-    said = engine(strip, use_det=False, use_cls=True, use_rec=True)
-    if not getattr(said, "txts", None):
-        return "", 0.0
-    return str(said.txts[0]), float(said.scores[0])
+    if min(np.ptp(line.corners, axis=0)) < 1:
+        return None
+    strip: np.ndarray = get_rotate_crop_image(bgr, line.corners.copy())
+    return strip if min(strip.shape[:2]) else None
+
+
+def _read(engine: Any, bgr: np.ndarray, line: Line) -> Seen:
+    """What a line says, turned upright first where it stands on its head."""
+    strip = _strip(bgr, line)
+    if strip is None:
+        return Seen(line, Reading(), 0)
+    label, sure = engine.text_cls(strip).cls_res[0]
+    over = "180" in label and sure > engine.text_cls.cls_thresh
+    reading = read(engine, np.ascontiguousarray(strip[::-1, ::-1]) if over else strip)
+    return Seen(line, reading, (0 if line.is_wide else 90) + (180 if over else 0))
+
+
+def _upright(pieces: list[Seen], engine: Any, bgr: np.ndarray) -> list[Seen]:
+    """The pieces, those read again that were taken to stand on their heads, or not to, against most of the page."""
+    said = [piece for piece in pieces if piece.says]
+    letters = {turn: sum(len(piece.reading.text) for piece in said if piece.turn == turn) for turn in (0, 90, 180, 270)}
+    checked = []
+    for piece in pieces:
+        other = (piece.turn + 180) % 360
+        strip = _strip(bgr, piece.line) if letters[other] > 2 * letters[piece.turn] else None
+        if strip is not None:
+            again = read(engine, np.ascontiguousarray(strip[::-1, ::-1]) if other >= 180 else strip)
+            if again.score >= piece.reading.score - 0.1:
+                piece = Seen(piece.line, again, other)
+        checked.append(piece)
+    return checked
+
+
+def in_order(pieces: Sequence[Seen]) -> list[list[Seen]]:
+    """The rows of a page in reading order, whichever way it is turned and however it is tilted."""
+    if not pieces:
+        return []
+    letters: dict[int, int] = {}
+    for piece in pieces:
+        stands = not piece.line.is_wide and any(east_asian_width(c) in "WF" for c in piece.reading.text)
+        way = 0 if stands and piece.turn == 90 else piece.turn  # a column of Chinese is no page on its side
+        letters[way] = letters.get(way, 0) + len(piece.reading.text)
+    turned = max(letters, key=lambda way: (letters[way], -way))
+    back = {0: ((1, 0), (0, 1)), 90: ((0, -1), (1, 0)), 180: ((-1, 0), (0, -1)), 270: ((0, 1), (-1, 0))}[turned]
+    upright = [Line(piece.line.corners @ np.array(back, np.float32)) for piece in pieces]
+    if turned:
+        upright = [Line(np.roll(line.corners, turned // 90, axis=0)) for line in upright]
+    slopes = sorted(line.angle for line in upright if line.is_wide and abs(line.angle) < 0.8)
+    angle = slopes[len(slopes) // 2] if slopes else 0.0
+    return [
+        [piece.of for piece in row]
+        for row in rows(
+            [Piece(line.seen_at(angle), piece.reading.text, piece) for line, piece in zip(upright, pieces, strict=True)]
+        )
+    ]
+
+
+def _finding(row: list[Seen], media: Image, extra: dict[str, Any]) -> Finding:
+    """One row of text; where it has several cells, `extra` says where each is."""
+    cells = [(piece.reading.text.strip(), _inside(piece.line.box, media)) for piece in row]
+    more = {"cells": [{"text": text, "box": list(box)} for text, box in cells]} if len(cells) > 1 else {}
+    score = round(min(piece.reading.score for piece in row), 4)
+    text = " ".join(text for text, _ in cells)
+    return Finding(
+        Reader.name, text, score, _around([box for _, box in cells]), source=media.name, extra={**extra, **more}
+    )
+
+
+def _told_unread(lines: Sequence[Line], media: Image, extra: dict[str, Any]) -> Finding:
+    """What stands for all text in a script that the model has not got."""
+    box = _around([_inside(line.box, media) for line in lines])
+    told = {**extra, "unread": len(lines)}
+    return Finding(Reader.name, UNREAD, LEAST_SCORE, box, source=media.name, extra=told)
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
 
 
 def _inside(box: Box, image: Image) -> Box:

@@ -37,6 +37,11 @@ def folder_of(name: str) -> Path:
     return target
 
 
+def is_ready(name: str) -> bool:
+    """Whether `folder_of` would convert nothing."""
+    return (catalogue.home() / "converted" / name / STAMP).is_file()
+
+
 def _convert(gguf: Path, target: Path, stamp: dict[str, Any]) -> None:
     """Dequantise `gguf` to float32 safetensors in `target`, which appears whole or not at all."""
     import shutil

@@ -21,14 +21,13 @@ def speed_up(model: Any) -> int:
 
     changed = 0
     for module in model.modules():
-        weight = getattr(module, "weight", None)
         if (
             type(module) is nn.Linear
-            and weight.dtype == torch.float32
-            and weight.device.type == "cpu"
-            and weight.shape[1] >= LEAST_WIDTH
+            and module.weight.dtype == torch.float32
+            and module.weight.device.type == "cpu"
+            and module.in_features >= LEAST_WIDTH
         ):
-            module.forward = _Forward(module)
+            module.forward = _Forward(module)  # type: ignore[method-assign, assignment]
             changed += 1
     return changed
 

@@ -86,7 +86,7 @@ class LanguageModel:
         halting = stop or threading.Event()
 
         def generate(watch: Watch) -> None:
-            if (prefix := self._begun(embeddings)) is not None:
+            if (prefix := self.begin()) is not None and prefix.begins(embeddings):
                 with within or contextlib.nullcontext():
                     processors = self._processors(watch, rules)
                     decode(self.model, embeddings, prefix, max_new_tokens, processors, self.ends)
@@ -160,23 +160,21 @@ class LanguageModel:
 
         return LogitsProcessorList([rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), watch])
 
-    def _begun(self, prompt: torch.Tensor) -> Prefix | None:
-        """The demonstrations, read once, where `prompt` [T, D_llm] begins with them."""
-        if self.demonstrations is None or self.model.config.is_encoder_decoder:
-            return None
-        if self._prefix is None:
-            import torch
+    def begin(self) -> Prefix | None:
+        """The demonstrations, read once; None where there are none. Takes some ten seconds the first time."""
+        import torch
 
+        if self._prefix is None and self.demonstrations and not self.model.config.is_encoder_decoder:
             one, other = (
                 templates.prompt_ids(self.tokenizer, text, evidence=text, demonstrations=self.demonstrations).ids
                 for text in ("a", "B b")
             )
             same = next(n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-            with torch.inference_mode():
-                begun = self.embed(torch.tensor(one[:same]))
             key = f"{self.name} {self.adapter} {self.model.dtype}"
-            self._prefix = Prefix(self.model, begun, key, catalogue.home() / "prefixes")
-        return self._prefix if self._prefix.begins(prompt) else None
+            with torch.inference_mode():
+                embeddings = self.embed(torch.tensor(one[:same]))
+                self._prefix = Prefix(self.model, embeddings, key, catalogue.home() / "prefixes")
+        return self._prefix
 
     def _failed(self, error: BaseException) -> ModelError:
         return ModelError(f"the language model '{self.name}' failed: {_one_line(error)}")

@@ -59,6 +59,8 @@ def things(question: str) -> tuple[str, ...]:
     >>> things("图里有狗吗?"), things("¿Cuántos perros hay?")
     (('dog',), ('dog',))
     """
+    if foreign := _translated(question.lower()):
+        return tuple(dict.fromkeys(foreign))
     words = [singular(word) for word in re.findall(r"[a-z'-]+", question.lower())]
     found: list[str] = []
     at = 0
@@ -71,7 +73,7 @@ def things(question: str) -> tuple[str, ...]:
                 break
         else:
             at += 1
-    return tuple(dict.fromkeys([*found, *_translated(question.lower())]))
+    return tuple(dict.fromkeys(found))
 
 
 def asked_things(question: str) -> tuple[str, ...]:
@@ -88,14 +90,14 @@ def _translated(question: str) -> list[str]:
     if question.isascii() and re.search(r"\b(the|is|are|what|how|there|any|which|do|does|can|you)\b", question):
         return []
     found = [(match.start(), -len(match[0]), name) for name, form in _forms() for match in form.finditer(question)]
-    names: list[str] = []
+    names: list[tuple[int, str]] = []
     taken: list[tuple[int, int]] = []
     for start, length, name in sorted(found, key=lambda one: (one[1], one[0])):  # the longest name wins its place
         end = start - length
         if all(end <= a or b <= start for a, b in taken):
             taken.append((start, end))
-            names.append(name)
-    return names
+            names.append((start, name))
+    return [name for _, name in sorted(names)]
 
 
 def translations(name: str) -> dict[str, tuple[str, ...]]:
@@ -134,7 +136,7 @@ def _forms() -> tuple[tuple[str, re.Pattern[str]], ...]:
 def vocabulary() -> frozenset[str]:
     """Every name, head of a name and kind that `matches` takes for a class of COCO or ImageNet."""
     words: set[str] = set()
-    for name in class_names():
+    for name in (*class_names(), *_table()):
         parts = [singular(word) for word in re.findall(r"[a-z'-]+", name.lower())]
         words |= {" ".join(parts[at:]) for at in range(len(parts))}
         words |= {singular(kind) for kind in kinds_of(name)}

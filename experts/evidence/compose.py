@@ -139,10 +139,17 @@ def _of_a_kind(name: str) -> str:
 
 
 def _texts(findings: Sequence[Finding]) -> str:
-    """One line of the evidence a line of text, in reading order."""
+    """One line of the evidence a line of text, in reading order; lines that could not be read are told, not quoted."""
+    unread = sum(int(finding.extra.get("unread") or 0) for finding in findings)
+    if unread:
+        read = _texts([finding for finding in findings if not finding.extra.get("unread")])
+        told = f"There {'is a line' if unread == 1 else f'are {unread} lines'} of text in a script that is not read."
+        return "\n".join(part for part in (read, told) if part)
+    if not findings:
+        return ""
     if len(findings) == 1:
         return f"Text: {quoted(findings[0].text)}."
-    return "\n".join(["Text, line by line:", *(quoted(finding.text) for finding in findings)]) if findings else ""
+    return "\n".join(["Text, line by line:", *(quoted(finding.text) for finding in findings)])
 
 
 def _speech(findings: Sequence[Finding]) -> str:

@@ -120,8 +120,8 @@ def test_steps_only_gives_what_was_found_and_no_answer() -> None:
     chat = ScriptedChat(script=[planned(step("a"), step("b", "tag", "a"))])
     answer, steps = ask(Orchestrator(only="steps", model=chat))
     assert answer.text.splitlines() == [
-        "image1, detect: Objects: 2 dogs (top left, top left).",
-        "image1, tag: Looks like: lawn 90%.",
+        "image1, detect: Objects: 2 dogs (top left; top left).",
+        "image1, tag: Looks like: lawn.",
     ]
     assert len(answer.findings) == 3
     assert "llm" not in [s.kind for s in steps]
@@ -164,7 +164,7 @@ def test_decision_maker_looks_until_it_has_enough() -> None:
     assert [finding.text for finding in answer.findings] == ["dog", "dog", "lawn"]
     heard = how.model.heard  # type: ignore[union-attr]
     assert heard[1][-1].content.startswith('Round 2 of 4. Is what was found enough to answer "How many dogs')
-    assert heard[1][-2].content == "Objects: 2 dogs (top left, top left)."
+    assert heard[1][-2].content == "Objects: 2 dogs (top left; top left)."
 
 
 def test_last_round_has_no_tools_and_an_endless_loop_ends_as_an_error_with_what_was_found() -> None:

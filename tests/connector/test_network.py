@@ -377,7 +377,7 @@ def test_saved_sizes_stay_small(tmp_path: Path) -> None:
 
 
 def test_an_adapter_that_does_not_fit_changes_nothing() -> None:
-    from connector.network import merge_adapter
+    from connector.llm.adapter import merge_adapter
 
     llm = tiny_llm.language_model()
     name = next(name for name, _ in llm.model.named_parameters() if name.endswith("q_proj.weight"))

@@ -136,21 +136,24 @@ def test_readings_follow_from_what_the_experts_found(tmp_path: Path) -> None:
     ]
     rows = [row for seed in range(30) for row in readings_of([(found, (200, 200))], seed)]
     assert rows == [row for seed in range(30) for row in readings_of([(found, (200, 200))], seed)]
-    assert all(row.evidence and "2 dogs (brown top left, bottom right)" in row.evidence for row in rows)
-    counts = {row.answer for row in rows if row.question.startswith(("How many dogs", "Count the dogs"))}
-    assert counts == {"2"}
-    read = {(row.answer, "EXIT" in str(row.evidence)) for row in rows if row.kind == "text"}
-    assert read == {("EXIT", True)}
-    asked = [row for row in rows if row.kind == "existence"]
-    absent = [row for row in asked if "Not found:" in str(row.evidence)]
-    assert absent and all((row.answer == "no") != ("not" in row.question or "no " in row.question) for row in absent)
+    assert all(row.evidence and "2 dogs (brown top left; bottom right)" in row.evidence for row in rows)
+    counts = {row.answer for row in rows if row.question.startswith(("How many dogs?", "Count the dogs."))}
+    assert counts == {"There are 2 dogs."}
+    read = [row.answer for row in rows if row.kind == "text"]
+    assert read and all("EXIT" in answer for answer in read)
+    absent = [row for row in rows if row.kind == "existence" and row.answer.startswith("No,")]
+    assert absent and all("no, none seen" in str(row.evidence) for row in absent)
 
 
-def test_nothing_found_is_answered_with_no() -> None:
+def test_where_nothing_was_found_no_answer_names_anything() -> None:
     from connector.data.questions.readings import readings_of
 
-    rows: list[Record] = readings_of([([], (10, 10))], 0)
-    assert {(row.kind, row.answer) for row in rows} == {("existence", "no"), ("caption", "Nothing was found.")}
+    rows: list[Record] = [row for seed in range(20) for row in readings_of([([], (10, 10))], seed)]
+    described = {row.answer for row in rows if row.kind == "caption"}
+    assert described == {"Nothing was found in it."}
+    assert not [
+        row for row in rows if row.kind == "existence" and row.answer.startswith(("Yes", "有", "Sí", "Oui", "Ja"))
+    ]
 
 
 def test_the_card_says_what_a_run_was(scenes: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 
 from connector.data.records import Record
 from connector.encoders.features import FeatureCache
-from connector.network import merge_adapter
+from connector.llm.adapter import merge_adapter
 from connector.training import checkpoints, memory, objectives, trainable, trainer, warmup_loss
 from connector.training.batches import Plan
 from connector.training.stages import StageConfig, stage_config

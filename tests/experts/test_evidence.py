@@ -7,9 +7,11 @@ import re
 
 import pytest
 
-from connector.data.questions.readings import READ, readings
+from connector.data.questions import wordings
+from connector.data.questions.readings import readings
 from experts.base import Finding
-from experts.evidence import asked_thing, categories, compose, compose_evidence
+from experts.evidence import asked, asked_thing, categories, compose, compose_evidence
+from experts.evidence.asked import asked_things
 from experts.evidence.categories import matches, plural, singular
 from experts.weights.convert.nanodet import COCO
 
@@ -21,7 +23,7 @@ def test_the_plural_of_every_class_is_found_again(name: str) -> None:
     assert matches(plural(name), name)
     assert asked_thing(f"How many {plural(name)} are in the picture?") == plural(name)
     found = [Finding("detect", name, 0.9, (0.0, 0.0, 9.0, 9.0))]
-    assert "Not found" not in compose_evidence(found, f"How many {plural(name)} are there?")
+    assert ": yes, 1 seen." in compose_evidence(found, f"How many {plural(name)} are there?")
 
 
 @pytest.mark.parametrize(
@@ -59,39 +61,79 @@ def test_whose_presence_is_asked_for(question: str, thing: str) -> None:
 
 def test_what_was_asked_for_in_vain_is_said_unless_nobody_could_look() -> None:
     tag = Finding("tag", "Granny Smith", 0.7)
-    assert compose_evidence([tag], "How many apples are there?") == "Looks like: Granny Smith (apple) 70%."
-    assert compose_evidence([tag], "Is there a bus?").endswith("\nNot found: bus.")
+    apples = compose_evidence([tag], "How many apples are there?")
+    assert apples == "Looks like: Granny Smith (apple).\nAsked about: apple: yes, the whole looks like one."
+    assert compose_evidence([tag], "Is there a bus?").endswith("\nAsked about: bus: no, none seen.")
     assert compose_evidence([], "Is there a bus?", failed=["detect"]) == "Could not look: detect."
     said = Finding("speech", "Two buses.", 0.9)
     assert compose_evidence([said], "How many buses are there?") == 'Speech: "Two buses."'
-    assert "Not found: buses" in compose_evidence([said], "How many buses are there?", {"film": (320, 240)})
+    assert "bus: no, none seen" in compose_evidence([said], "How many buses are there?", {"film": (320, 240)})
+
+
+def test_what_nobody_found_is_said_of_each_expert_that_looked() -> None:
+    text = compose_evidence([], "What is it?", {"a": (9, 9)}, looked=["detect", "tag", "ocr"])
+    assert text.splitlines() == [
+        "Objects: none were detected.", "It is not clear what the whole picture shows.", "Text: no text was found.",
+    ]  # fmt: skip
+    assert compose_evidence([], "What?", looked=["speech"]) == "Speech: nobody was heard speaking."
+    assert compose_evidence([], "What?", looked=["ocr"], failed=["ocr"]) == "Could not look: ocr."
+    assert compose_evidence([], "What?") == "Nothing was found."
+
+
+@pytest.mark.parametrize(
+    ("question", "things"),
+    [
+        ("Any elephants?", ("elephant",)),
+        ("Could there be a lion?", ("lion",)),
+        ("how many dogs and how many cats", ("dog", "cat")),
+        ("I'm looking for my keys and a cell phone", ("cell phone",)),
+        ("有大象吗?", ("elephant",)),
+        ("图里有几只狗和几只猫?", ("dog", "cat")),
+        ("¿Hay perros?", ("dog",)),
+        ("Gibt es Fahrräder?", ()),
+        ("Combien de chiens et de voitures ?", ("dog", "car")),
+        ("Is there a unicorn?", ("unicorn",)),
+        ("Can I park here?", ()),
+        ("What time is it?", ()),
+        ("What does the sign say?", ()),
+        ("", ()),
+    ],
+)
+def test_things_are_found_in_any_wording(question: str, things: tuple[str, ...]) -> None:
+    assert asked_things(question) == things
+
+
+def test_a_cut_evidence_keeps_its_facts_and_says_that_more_was_left_out() -> None:
+    lines = [Finding("ocr", f"line {n} " + "x" * 40, 0.9) for n in range(200)]
+    text = compose_evidence([Finding("detect", "dog", 0.9), *lines], "Any dogs?")
+    assert "dog: yes, 1 seen" in text and text.endswith(compose.LEFT_OUT)
+    assert len(text) <= compose.MAX_CHARS + len(compose.LEFT_OUT) + 1 and text.count('"') % 2 == 0
 
 
 def test_readings_of_every_sort_follow_from_their_evidence() -> None:
     rows = readings(1500, 2)
-    which = r"(?:Which|What) (?!is |does |can |object )(.+?) is (?:this|in the picture)\?|Name the (?!object)(.+)\."
-    asked = [(match[1] or match[2], row) for row in rows if (match := re.fullmatch(which, row.question))]
-    of_a_kind = [(kind, row) for kind, row in asked if row.kind == "name"]
-    assert len(of_a_kind) > 20
-    for kind, row in of_a_kind:
-        assert matches(kind, row.answer) and row.answer in str(row.evidence), row
-    several = [row for row in rows if row.kind == "text" and '"; "' in str(row.evidence)]
-    assert len(several) > 60
-    for row in several:
-        lines = re.findall(r'"(.*?)"', re.findall("Text: .*", str(row.evidence))[0])
-        if row.answer in ("yes", "no"):
-            asked_for = row.question.split('"')[1].lower()
-            assert (asked_for in [line.lower() for line in lines]) == (row.answer == "yes")
-        elif row.question in READ:
-            assert row.answer == "; ".join(lines[:4])
-        else:
-            assert row.answer in lines
-    spoken = [row for row in rows if row.kind == "speech" and row.evidence and row.answer not in ("yes", "no")]
-    for row in spoken:
-        said = re.sub("^the ", "", row.answer.lower())  # "your keys have been found": the keys
-        assert row.answer == "Nothing was heard." or said in str(row.evidence).lower(), row
+    facts = re.compile(r"Asked about: ([^:;]+): (yes, (\d+) seen|no, none seen)\.")
+    told = [(last[0], row) for row in rows if (last := [*facts.finditer(str(row.evidence))][-1:])]
+    assert len(told) > 100
+    for match, row in told:
+        if row.kind != "existence":
+            continue
+        yes = row.answer.startswith(("Yes", "有", "Sí", "Oui", "Ja"))
+        assert yes == match[2].startswith("yes"), row
+    read = [row for row in rows if row.question in wordings.READ["en"] and "Text, line by line" in str(row.evidence)]
+    assert len(read) > 10
+    for row in read:
+        lines = re.findall(r'^"(.*)"$', str(row.evidence), re.M)
+        assert [" ".join(said.split()) for said in re.findall(r'"([^"]*)"', row.answer)] == lines[:8], row
+    counted = [
+        row for row in rows if row.kind == "count" and row.question.startswith("How many") and "and" not in row.question
+    ]
+    assert len(counted) > 50
+    assert all((match := facts.search(str(row.evidence))) is None or (match[3] or "no") in row.answer.replace("0", "no")
+               for row in counted)  # fmt: skip
+    assert {row.answer for row in rows if row.kind == "unknown"} == set(wordings.CANNOT.values())
 
 
-@pytest.mark.parametrize("module", [compose, categories])
+@pytest.mark.parametrize("module", [asked, compose, categories])
 def test_examples_in_docstrings_hold(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]

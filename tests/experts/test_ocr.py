@@ -22,7 +22,9 @@ from experts.base import Expert, Finding
 from experts.config import Settings
 from experts.errors import ExpertError, MediaError, UnknownNameError, WeightsError
 from experts.media import Audio, Image
-from experts.ocr import Line, Reader, combined, in_order, joined, tiles
+from experts.ocr import Reader, Seen, in_order, tiles
+from experts.text.lines import Line, combined, joined
+from experts.text.reading import Reading
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings(device="cpu", threads=1)
@@ -64,11 +66,15 @@ SIGN: tuple[Text, ...] = (
 
 def test_lines_are_read_in_order_with_their_boxes(reader: Reader) -> None:
     findings = reader(opened(page(640, 240, *SIGN)))
-    assert said(findings) == ["Old Harbor", "Platform 4", "leaves at 10:45"]
-    for finding, text in zip(findings, (SIGN[1], SIGN[0], SIGN[2]), strict=True):
-        assert finding.box == pytest.approx(drawn(*text), abs=9)
+    assert said(findings) == ["Old Harbor Platform 4", "leaves at 10:45"]
+    cells = findings[0].extra["cells"]
+    assert [cell["text"] for cell in cells] == ["Old Harbor", "Platform 4"]
+    boxes = [cells[0]["box"], cells[1]["box"], findings[1].box]
+    for box, text in zip(boxes, (SIGN[1], SIGN[0], SIGN[2]), strict=True):
+        assert box == pytest.approx(drawn(*text), abs=9)
+    for finding in findings:
         assert finding.expert == "ocr" and finding.source == "page" and 0.5 <= finding.score <= 1
-        assert finding.extra == {}
+    assert findings[1].extra == {} and findings[0].box == pytest.approx((*boxes[0][:2], *boxes[1][2:]), abs=2)
 
 
 def test_same_picture_is_read_the_same_again_and_from_many_threads(reader: Reader) -> None:
@@ -212,9 +218,69 @@ def test_whole_stands_for_strokes_and_gives_way_to_rows() -> None:
     assert boxes(combined([glued], [upper, lower])) == [(2, 2, 98, 20), (2, 24, 98, 42)]
 
 
+def seen(box: tuple[float, float, float, float], text: str, turn: int = 0) -> Seen:
+    return Seen(line(*box), Reading(text, 0.9), turn)
+
+
+def order(*pieces: Seen) -> list[list[str]]:
+    return [[piece.reading.text for piece in row] for row in in_order(list(pieces))]
+
+
 def test_order_is_row_by_row() -> None:
-    first, second, below = line(0, 4, 40, 24), line(60, 0, 100, 20), line(0, 40, 100, 60)
-    assert in_order([below, second, first]) == [first, second, below]
+    first, second, below = seen((0, 4, 40, 24), "a"), seen((60, 0, 100, 20), "b"), seen((0, 40, 100, 60), "c")
+    assert order(below, second, first) == [["a", "b"], ["c"]]
+
+
+PROSE = ["The mill stands by", "the old river and", "is open every day", "from May to October"]
+
+
+def test_columns_of_prose_are_read_one_after_the_other_below_their_heading() -> None:
+    left = [seen((0, 40 + 30 * i, 200, 60 + 30 * i), text) for i, text in enumerate(PROSE)]
+    right = [seen((300, 40 + 30 * i, 500, 60 + 30 * i), text.upper()) for i, text in enumerate(PROSE)]
+    heading = seen((40, 0, 460, 25), "All about the mill")
+    expected = [["All about the mill"], *([text] for text in PROSE), *([text.upper()] for text in PROSE)]
+    assert order(*right, *left, heading) == expected
+
+
+def test_name_and_price_stay_in_one_row() -> None:
+    names, prices = ["Tomato soup with fresh bread", "Roast fish with green beans"], ["4.50", "12.80"]
+    pieces = [seen((0, 30 * i, 280, 20 + 30 * i), text) for i, text in enumerate(names)]
+    pieces += [seen((400, 30 * i, 450, 20 + 30 * i), text) for i, text in enumerate(prices)]
+    assert order(*pieces) == [[names[0], prices[0]], [names[1], prices[1]]]
+
+
+def test_columns_of_vertical_script_go_from_right_to_left() -> None:
+    pieces = [seen((100 * i, 10, 100 * i + 40, 300), text, 90) for i, text in enumerate(("三三三", "二二二", "一一一"))]
+    assert order(*pieces) == [["一一一"], ["二二二"], ["三三三"]]
+
+
+def test_turned_pages_are_read_in_order() -> None:
+    over = [seen((100, 10, 300, 30), "last", 180), seen((100, 60, 300, 80), "first", 180)]
+    assert order(*over) == [["first"], ["last"]]
+    clockwise = [seen((10, 0, 30, 200), "last", 90), seen((60, 0, 80, 200), "first", 90)]
+    assert order(*clockwise) == [["first"], ["last"]]
+    counter = [seen((10, 0, 30, 200), "first", 270), seen((60, 0, 80, 200), "last", 270)]
+    assert order(*counter) == [["first"], ["last"]]
+
+
+def test_script_that_is_not_known_is_said_and_not_guessed(reader: Reader) -> None:
+    spec = importlib.util.find_spec("matplotlib")  # brings DejaVu
+    assert spec is not None and spec.origin is not None
+    font = ImageFont.truetype(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", 40)
+    picture = page(700, 200)
+    ImageDraw.Draw(picture).text((20, 25), "МОСКВА", fill="black", font=font)
+    ImageDraw.Draw(picture).text((20, 105), "Закрыто до среды", fill="black", font=font)
+    (finding,) = reader(opened(picture))
+    assert finding.text == ocr.UNREAD and finding.extra == {"unread": 2}
+
+
+def test_glance_says_where_text_is_and_reads_nothing(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reader.has_text(opened(page(64, 64))) == []
+    usual = reader._engine.text_det.limit_side_len, reader._engine.text_det.limit_type
+    monkeypatch.setattr(reader._engine, "text_rec", None)
+    (box,) = reader.has_text(opened(page(1200, 300, ((60, 80), "Exit only", 90))))
+    assert box == pytest.approx(drawn((60, 80), "Exit only", 90), abs=30)
+    assert (reader._engine.text_det.limit_side_len, reader._engine.text_det.limit_type) == usual
 
 
 # The engine keeps to itself

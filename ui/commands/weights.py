@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -36,6 +37,12 @@ def fetch(
 
     with terminal.progress() as report:
         catalogue.fetch(names or catalogue.embedded(), progress=report)
+    if not names:
+        from connector import opening
+
+        if not opening.is_prepared():
+            print("making the language model ready, once: this takes about a minute", file=sys.stderr)
+            opening.prepare()
 
 
 @app.command()

@@ -83,7 +83,7 @@ def _menu(rng: np.random.Generator) -> tuple[list[str], list[Asked]]:
     ]
     prices = [f"{before}{c // 100}.{c % 100:02d}{after}" for c in cents]
     named = [one.upper() if rng.random() < 0.2 else one.capitalize() for one in goods]
-    gap = _pick(rng, (" ", "  ", " ... ", " - "))
+    gap = _pick(rng, (" ", " ", " ... ", " - "))
     lines = [f"{name}{gap}{price}" for name, price in zip(named, prices, strict=True)]
     asked: list[Asked] = []
     n = int(rng.integers(len(goods)))
