@@ -237,6 +237,6 @@ def test_one_model_by_another_spelling_of_its_path_answers_both_routes(
     monkeypatch.setenv("HOME", str(tmp_path))
     for spelling in ("llava/", "./llava", "~/llava", "link"):
         context = Context(Settings(model=str(tmp_path / "llava"), llm=spelling, device="cpu"))
-        assert not context.apart()
-    assert context.shared()
-    assert Context(Settings(model=str(tmp_path / "llava"), llm="smollm2-135m-instruct")).apart()
+        assert not context.has_separate_language()
+    assert context.shares_weights()
+    assert Context(Settings(model=str(tmp_path / "llava"), llm="smollm2-135m-instruct")).has_separate_language()
