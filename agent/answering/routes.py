@@ -101,7 +101,8 @@ def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[St
     yield from media_steps(question, clock)
     own = context.settings.captioner != "composed"  # a composed caption says again what the other experts say
     there = {name: kinds for name, kinds in context.kinds().items() if own or name != "caption"}
-    gathered = Gathered(*({medium.name: [] for medium in question.media} for _ in range(3)))
+    names = [medium.name for medium in question.media]
+    gathered = Gathered({name: [] for name in names}, {name: [] for name in names}, {name: [] for name in names})
     yield from gather(question, choose_experts(question, there), gathered, context, clock)
     found = [finding for medium in question.media for finding in gathered.findings[medium.name]]
     if bounds.stop.is_set():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from connector.llm.int8 import forget
 from connector.llm.language import LanguageModel
 from experts.errors import ModelError
 
@@ -36,5 +35,4 @@ def merge_adapter(llm: LanguageModel, tensors: dict[str, torch.Tensor], name: st
     with torch.no_grad():  # all fit: only now is a weight changed
         for weight, a, b in pairs:
             weight += (b @ a).to(weight.device, weight.dtype)
-    forget(llm.model)
     llm.adapter = name

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from connector.llm import converted, templates
 from connector.llm.demonstrations import Demonstrations, Prefix, decode
-from connector.llm.int8 import speed_up
 from connector.llm.lean import lean_imports
 from connector.llm.streaming import Text, Token, Watch, end_tokens
 from connector.llm.streaming import stream as stream_answer
@@ -113,6 +112,8 @@ class LanguageModel:
 
         if not prompts:
             return []
+        if (prefix := self.begin()) is not None and all(prefix.begins(prompt) for prompt in prompts):
+            return [self._after(prefix, prompt, max_new_tokens) for prompt in prompts]
         longest, seq2seq = max(len(prompt) for prompt in prompts), self.model.config.is_encoder_decoder
         inputs = prompts[0].new_zeros(len(prompts), longest, prompts[0].shape[-1])  # [B, T, D]
         mask = torch.zeros(len(prompts), longest, dtype=torch.long)
@@ -127,6 +128,18 @@ class LanguageModel:
             raise self._failed(error) from error
         texts = [Text(self.tokenizer, self.ends).decode_all(ids, logprobs) for ids, logprobs in watch.rows()]
         return [(text, confidence or 0.0) for text, confidence in texts]
+
+    def _after(self, prefix: Prefix, prompt: torch.Tensor, max_new_tokens: int) -> tuple[str, float]:
+        """One of `answers` where the demonstrations are read already: reading them in a batch again takes longer."""
+        watch = Watch()
+        try:
+            with self._lock:
+                decode(self.model, prompt, prefix, max_new_tokens, self._processors(watch, None), self.ends)
+        except (RuntimeError, ValueError) as error:
+            raise self._failed(error) from error
+        ((ids, logprobs),) = watch.rows()
+        text, confidence = Text(self.tokenizer, self.ends).decode_all(ids, logprobs)
+        return text, confidence or 0.0
 
     @property
     def ends(self) -> frozenset[int]:
@@ -220,8 +233,6 @@ def load(name: str, device: str = "auto") -> LanguageModel:
         raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"'{name}' is not a language model that transformers can load: {_one_line(error)}") from error
-    if ours and where == "cpu":
-        speed_up(model)
     return LanguageModel(model, load_tokenizer(name), name)
 
 
