@@ -172,7 +172,7 @@ def test_changelog_has_an_entry_for_this_version() -> None:
 
 
 def test_page_on_weights_lists_every_row() -> None:
-    rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs/weights.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.-]+)` \|", (ROOT / "docs/weights.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert rows == list(WEIGHTS)
 
 

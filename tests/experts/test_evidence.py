@@ -131,7 +131,8 @@ def test_readings_of_every_sort_follow_from_their_evidence() -> None:
     assert len(counted) > 20
     assert all((match := facts.search(str(row.evidence))) is None or (match[3] or "no") in row.answer.replace("0", "no")
                for row in counted)  # fmt: skip
-    assert {row.answer for row in rows if row.kind == "unknown"} == set(wordings.CANNOT.values())
+    unknown = [row.answer for row in rows if row.kind == "unknown"]
+    assert unknown and all(answer.startswith(tuple(wordings.CANNOT.values())) for answer in unknown)
 
 
 @pytest.mark.parametrize("module", [asked, compose, categories])
