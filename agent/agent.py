@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Answer, Question, Step
@@ -16,6 +16,7 @@ from agent.clock import Bounds
 from agent.context import Context
 from agent.records.recall import remembered, scope_of
 from agent.records.traces import new_id, open_traces, recorded
+from connector.base import Turn
 from experts.base import Expert
 from experts.config import Settings, load_settings
 from experts.errors import InputError, UnknownNameError
@@ -76,13 +77,15 @@ class Agent:
         conversation: str = "",
         turn: int = 0,
         check: bool | None = None,
+        history: Sequence[Turn] = (),
     ) -> list[Answer]:
         """One Answer a route asked: two for `both`.
 
         Each medium is a path, bytes, a data URL, an array or an opened medium, or a list of them; `media` takes any.
         `route` is a name, or a route itself, such as agent.orchestrator.route.Orchestrator(decides=True, model=...).
         Where a single route cannot answer its error is raised; `both` and `auto` tell it in an Answer with `error`.
-        `check` has experts check each answer's claims (its `check`); None is as the settings say.
+        `check` has experts check each answer's claims (its `check`); None is as the settings say. `history` is what was
+        asked and said before, oldest first: the question may refer to it.
 
         Raises:
             InputError: the question, a medium or the route is not acceptable.
@@ -98,6 +101,7 @@ class Agent:
             conversation=conversation,
             turn=turn,
             check=check,
+            history=history,
         )
         return [step.answer for step in steps if step.answer is not None]
 
@@ -115,6 +119,7 @@ class Agent:
         conversation: str = "",
         turn: int = 0,
         check: bool | None = None,
+        history: Sequence[Turn] = (),
     ) -> Iterator[Step]:
         """The Steps of `ask` as they happen; everything wrong with the input is raised before the first.
 
@@ -128,7 +133,7 @@ class Agent:
         if not callable(route) and route not in NAMES:
             raise UnknownNameError("route", str(route), NAMES)
         asked = self.question(question, image=image, audio=audio, video=video, media=media)
-        asked = dataclasses.replace(asked, conversation=_named(conversation), turn=turn)
+        asked = dataclasses.replace(asked, conversation=_named(conversation), turn=turn, history=tuple(history))
         bounds = Bounds(
             longest_s=self.settings.answer_s,
             stop=stop or threading.Event(),

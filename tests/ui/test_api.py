@@ -183,11 +183,11 @@ def conversation(*turns: Any) -> list[dict[str, Any]]:
         (
             ([text(ASK), picture(1)], "Two.", "What colour are they?"),
             [1],
-            f"{ASK} Two. What colour are they?",
+            "What colour are they?",
         ),
         (([picture(1), picture(2), text(ASK)],), [1, 2], ASK),
     ],
-    ids=["earlier medium", "newest medium", "points back", "elliptic", "several at once"],
+    ids=["earlier medium", "newest medium", "points back", "follow-up", "several at once"],
 )
 def test_media_and_words_of_earlier_turns_stay_available(
     client: Client, detect: FakeExpert, turns: Any, looked_at: list[int], asked: str
@@ -197,6 +197,18 @@ def test_media_and_words_of_earlier_turns_stay_available(
     assert done["duet"]["question"] == asked
     sent = sum(part["type"] == "image_url" for turn in turns for part in turn if isinstance(part, dict))
     assert len(done["duet"]["media"] + done["duet"]["media_not_looked_at"]) == sent
+
+
+@pytest.mark.parametrize("model", ["duet-experts", "duet-connector"])
+def test_a_follow_up_is_asked_as_it_stands_after_the_turns_before_it(model: str) -> None:
+    """The question before was pasted in front once, and answered in place of the new one."""
+    agent, llm = make_agent([FakeExpert("detect", [Finding("detect", "bus", 0.9)])])
+    turns = conversation([text("What vehicle is there?"), picture()], "A bus.", "What colour is it?")
+    with serving(agent) as client:
+        assert client.chat({"model": model, "messages": turns}).status_code == 200
+    before, _, asked = llm.prompts[0].partition("A bus.")
+    assert "What vehicle is there?" in before and "Instruction: What colour is it?" in asked
+    assert "What vehicle" not in asked
 
 
 def test_what_makes_no_difference_is_named(client: Client) -> None:

@@ -142,7 +142,12 @@ class Server:
         limits = self.agent.settings.limits
         media = [part.open(limits) for part in asked.media]
         steps = self.agent.stream(
-            asked.question, media=media, route=asked.route, stop=visit.stop, most_tokens=asked.most_tokens
+            asked.question,
+            media=media,
+            route=asked.route,
+            stop=visit.stop,
+            most_tokens=asked.most_tokens,
+            history=asked.history,
         )
         yield Step("media", "accepted", asked.route, 0.0)
         yield from steps

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.agent import MOST_CHARACTERS, MOST_MEDIA
+from agent.agent import MOST_MEDIA
+from connector.base import Turn
 from experts.config import Limits
 from experts.media import Audio, Image, Media, Video
 from ui.server.errors import ApiError, refuse
@@ -42,11 +43,7 @@ REFERS_BACK = re.compile(
     r"(images|pictures|photos|videos|sounds|recordings|clips))\b",
     re.I,
 )
-ELLIPTIC = re.compile(
-    r"^\W*(and|or|but|what about|how about|why|really|are you sure)\b|"
-    r"\b(it|its|they|them|their|he|him|his|she|her|that one|those|these ones|there too|else)\b",
-    re.I,
-)
+MOST_HISTORY, MOST_TURN_CHARS = 4, 300  # earlier turns that are read again, and characters of each
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,7 @@ class ChatRequest:
     route: str
     question: str
     media: tuple[Part, ...]
+    history: tuple[Turn, ...] = ()  # what was asked and said before, oldest first
     not_looked_at: tuple[str, ...] = ()  # names of media of earlier turns that the question is not about
     stream: bool = False
     include_usage: bool = False
@@ -105,14 +103,15 @@ def parse_chat(body: Any) -> ChatRequest:
         raise refuse(f"'stream_options' is {_type(options)}; accepted: an object", "stream_options")
     stream = _flag(body, "stream")
     turns = _turns(body.get("messages"))
-    question, media, others = _asked(turns)
+    media, others = _media(turns)
     ignored = sorted(key for key in HARMLESS if body.get(key) is not None)
     ignored += ["system messages"] if any(turn.role in ("system", "developer") for turn in turns) else []
     return ChatRequest(
         model,
         MODELS[model],
-        question,
+        turns[-1].text.strip(),
         media,
+        _history(turns),
         others,
         stream,
         _flag(options, "include_usage", "stream_options."),
@@ -216,26 +215,24 @@ READERS: dict[str, Callable[[Any, str], tuple[str, str | bytes]]] = {
 }
 
 
-def _asked(turns: list[_Turn]) -> tuple[str, tuple[Part, ...], tuple[str, ...]]:
-    """The question of the last turn, the media it is about, and the names of those that it is not about.
+def _media(turns: list[_Turn]) -> tuple[tuple[Part, ...], tuple[str, ...]]:
+    """The media that the question of the last turn is about, and the names of those that it is not about.
 
-    Those of the last turn that sent any, and all where the question points back ("both", "the first picture"). An
-    elliptic question ("and the cats?") gets the turn before it as context; any other is asked as it stands, because
-    the experts are chosen by its words.
+    Those of the last turn that sent any, and all where the question points back ("both", "the first picture").
     """
-    question = turns[-1].text.strip()
     sent = [part for turn in turns for part in turn.media]
     latest = max((part.turn for part in sent), default=-1)
-    media = sent if REFERS_BACK.search(question) else [part for part in sent if part.turn == latest]
+    media = sent if REFERS_BACK.search(turns[-1].text) else [part for part in sent if part.turn == latest]
     if len(media) > MOST_MEDIA:
         late = [part for part in media if part.turn == latest]
         media = late if len(late) > MOST_MEDIA else media[-MOST_MEDIA:]  # too many in one turn are refused later
-    others = tuple(part.name for part in sent if part not in media)
-    before = [turn for turn in turns[:-1] if turn.text.strip() and turn.role in ("user", "assistant")][-2:]
-    if before and ELLIPTIC.search(question) and len(question) <= MOST_CHARACTERS:
-        earlier = " ".join(" ".join(turn.text.split())[:300] for turn in before)
-        question = f"{earlier} {question}"[-MOST_CHARACTERS:]
-    return question, tuple(media), others
+    return tuple(media), tuple(part.name for part in sent if part not in media)
+
+
+def _history(turns: list[_Turn]) -> tuple[Turn, ...]:
+    """What was asked and said before the last turn, so that "What colour is it?" has something to be about."""
+    before = [turn for turn in turns[:-1] if turn.text.strip() and turn.role in ("user", "assistant")]
+    return tuple(Turn(turn.role, " ".join(turn.text.split())[:MOST_TURN_CHARS]) for turn in before[-MOST_HISTORY:])
 
 
 def _most_tokens(body: dict[str, Any]) -> int:
