@@ -119,13 +119,15 @@ def page(rows: dict[str, dict[str, str]]) -> str:
     """The table as docs/families.md shows it."""
     import transformers
 
-    answers = [family for family, row in rows.items() if "as generate" in row.get("one", "")]
+    answers = [family for family, row in rows.items() if row.get("one") == "as generate"]
     text = [
         "# Families of multimodal models",
         "",
         "Made by `python -m benchmarks.families --out docs/families.md` with transformers "
         f"{transformers.__version__}: of each family a tiny random checkpoint in the genuine format, asked as any "
-        'model is. "As generate" means that the answer equals that of transformers\' own `generate`.',
+        'model is. "As generate" means that the answer equals that of transformers\' own `generate`, and that another '
+        "medium changes its probabilities. Where the last column begins with no, a tiny checkpoint could not be built "
+        "(no shape for it in tests/support/checkpoints, or a package is missing): that says nothing of the family.",
         "",
         f"{len(answers)} of {len(rows)} families answer about a picture or a sound as transformers does.",
         "",
