@@ -164,10 +164,8 @@ def main() -> None:
             right.append(bool(is_right(answer)))
             wrong += [] if right[-1] else [f"{kind}: {question} -> {answer}"]
         measured = share(right)
-        print(
-            f"| {kind} | {measured.hits} of {measured.n} | {measured.value:.0%} ({measured.low:.0%}-{measured.high:.0%}) |",
-            flush=True,
-        )
+        interval = f"{measured.value:.0%} ({measured.low:.0%}-{measured.high:.0%})"
+        print(f"| {kind} | {measured.hits} of {measured.n} | {interval} |", flush=True)
     print("\n".join(["", *wrong]))
 
 
