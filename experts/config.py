@@ -24,6 +24,7 @@ class Limits:
 
     image_bytes: int = 50 * MIB
     image_pixels: int = 178_956_970  # checked in the header, before decoding
+    image_frames: int = 8  # pages or frames of one file that are looked at, evenly spaced
     audio_bytes: int = 25 * MIB
     audio_s: float = 600.0  # longest sound
     audio_decoded_bytes: int = 256 * MIB  # decoded float32 samples at the file's own rate and channels

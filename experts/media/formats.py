@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 
 ACCEPTED = {
-    "image": "PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF",
+    "image": "PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, ICO, JPEG 2000, PNM, TGA, PCX (HEIC, PDF, SVG: extra 'files')",
     "audio": "WAV, FLAC, OGG, MP3, M4A, AAC, AIFF, WebM",
     "video": "MP4, MOV, WebM, MKV, AVI, OGG",
+}
+
+
+EXTRAS = {  # image formats that need the extra "files" -> the package, and what such a file is
+    "HEIC": ("pi_heif", "a photo in HEIC"),
+    "PDF": ("pypdfium2", "a PDF document"),
+    "SVG": ("resvg_py", "an SVG drawing"),
 }
 
 
@@ -26,6 +33,16 @@ MAGIC: list[tuple[bytes, str, str]] = [
     (rb"II[*+]\0|MM\0[*+]", "image", "TIFF"),
     (rb".{4}ftypavi[fs]|.{4}ftypmif1.{4,24}avif", "image", "AVIF"),
     (rb".{4}ftyp(hei[cxms]|hev[cx]|mif1|msf1)", "image", "HEIC"),
+    (rb"\0\0\x01\0[\x01-\xff]\0...\0", "image", "ICO"),
+    (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "image", "JPEG 2000"),
+    (rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s+(#[^\n]*\n\s*)*\d+\s|P[Ff]\s+\d+\s+\d+\s+-?\d", "image", "PNM"),
+    (rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08].{60}\0[\x01-\x04]", "image", "PCX"),
+    (rb"%PDF-", "image", "PDF"),
+    (
+        rb"(?:\xef\xbb\xbf)?(?:<\?[^>]*>|<!--.*?-->|<!DOCTYPE\s+svg[^>\[]*(?:\[.*?\]\s*)?>|\s++)*+<(?:svg:)?svg\b",
+        "image",
+        "SVG",
+    ),
     (rb"(RIFF|RF64|BW64)....WAVE", "audio", "WAV"),
     (rb"fLaC", "audio", "FLAC"),
     (rb"FORM....AIF[FC]", "audio", "AIFF"),
@@ -34,28 +51,30 @@ MAGIC: list[tuple[bytes, str, str]] = [
     (rb"\xff[\xf0\xf1\xf8\xf9]", "audio", "AAC"),
     (rb".{4}ftypM4[AB] ", "audio", "M4A"),
     (rb".{4}(ftypqt  |moov|mdat|wide)", "video", "MOV"),
-    (rb".{4}ftyp", "video", "MP4"),
+    (rb".{4}ftyp(?!crx )", "video", "MP4"),
     (rb"\x1a\x45\xdf\xa3.{0,60}webm", "video", "WebM"),
     (rb"\x1a\x45\xdf\xa3", "video", "MKV"),
     (rb"RIFF....AVI ", "video", "AVI"),
+    (rb".\0[\x02\x03\x0a\x0b]\0{5}.{4}(?!\0\0)..(?!\0\0)..[\x08\x0f\x10\x18\x20][\0-\x3f]", "image", "TGA"),
+    (rb".\x01[\x01\x09].{2}(?!\0\0)..[\x0f\x10\x18\x20].{4}(?!\0\0)..(?!\0\0)..\x08[\0-\x3f]", "image", "TGA"),
 ]
 
 
 STRANGERS: list[tuple[bytes, str]] = [  # known, and refused by name
-    (rb"%PDF-", "a PDF document"),
     (rb"PK\x03\x04|PK\x05\x06", "a ZIP archive or office document"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "a compressed archive"),
     (rb"\x7fELF|MZ|\xcf\xfa\xed\xfe", "a program"),
     (rb"8BPS", "a Photoshop document"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript document"),
-    (rb"\0\0\x01\0", "an icon file"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "an image in JPEG XL"),
+    (rb".{4}ftypcrx |FUJIFILMCCD-RAW|IIRO|IIU\0", "a raw photo of a camera"),
+    (rb"\0\0\x02\0[\x01-\xff]\0", "a cursor file"),
     (rb"MThd", "a MIDI file"),
     (rb"FLV\x01", "a Flash video"),
     (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file"),
     (rb"\0\0\x01[\xba\xb3]|G.{187}G", "an MPEG program or transport stream"),
     (rb"\x93NUMPY", "a NumPy file"),
     (rb"SQLite format 3", "a database"),
-    (rb"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->|<!DOCTYPE svg[^>]*>|\s)*<svg", "an SVG drawing"),
     (rb"(?i)\s*(<!doctype html|<html)", "a web page"),
 ]
 

@@ -17,7 +17,8 @@ from experts.errors import MediaError
 from experts.media.decode import Decoded, decode
 from experts.media.decoder import RATE_HZ
 from experts.media.formats import EITHER
-from experts.media.pixels import check_pixels, pixels_of_array, pixels_of_file
+from experts.media.images.opening import Opened, open_image
+from experts.media.pixels import check_pixels, pixels_of_array
 from experts.media.samples import samples_of_array
 from experts.media.source import Source, Taken, base_name, hash_array, quote, take
 
@@ -26,12 +27,18 @@ from experts.media.source import Source, Taken, base_name, hash_array, quote, ta
 class Image:
     """Pixels [H, W, 3] uint8 RGB at the original resolution, upright, without transparency.
 
-    `sha256` is that of the encoded bytes, or of an array's type, shape and values.
+    `sha256` is that of the encoded bytes, or of an array's type, shape and values. Of a file with several `pages`
+    `frames` are those that were opened after this one, which are `moving` where they show one scene. `notes` say what
+    was looked at and what was not, a sentence each.
     """
 
     pixels: np.ndarray
     name: str
     sha256: str
+    notes: tuple[str, ...] = ()
+    pages: int = 1
+    moving: bool = False
+    frames: tuple[Image, ...] = ()
     kind: ClassVar[str] = "image"
 
     @property
@@ -49,9 +56,12 @@ class Image:
         return pillow.fromarray(self.pixels)
 
     @classmethod
-    def open(cls, source: Source, *, limits: Limits | None = None, name: str | None = None) -> Image:
-        """An image; of an animation, the first frame. EXIF rotation is applied, transparency laid on white.
+    def open(
+        cls, source: Source, *, limits: Limits | None = None, name: str | None = None, page: int | None = None
+    ) -> Image:
+        """An image, upright, laid on a background where it is transparent; the first page or frame, with the others.
 
+        Up to `limits.image_frames` pages or frames are opened, evenly spaced; with `page`, from 1, that one alone.
         Arrays: uint8, uint16, bool, or float in [0, 1]; [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (RGBA).
 
         Raises:
@@ -59,10 +69,11 @@ class Image:
         """
         limits = limits or Limits()
         if isinstance(source, np.ndarray):
-            shown = base_name(name or "image")
-            return cls(pixels_of_array(source, quote(shown), limits), shown, hash_array(source))
+            shown, notes = base_name(name or "image"), list[str]()
+            pixels = pixels_of_array(source, quote(shown), limits, notes)
+            return cls(pixels, shown, hash_array(source), tuple(notes))
         taken = take(source, name, "image", limits)
-        return cls(pixels_of_file(taken, limits), taken.name, taken.sha256)
+        return _image(taken, open_image(taken, limits, page), page)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +160,7 @@ def open_media(source: Source, *, limits: Limits | None = None, name: str | None
         )
     taken = take(source, name, None, limits)
     if taken.kind == "image":
-        return Image(pixels_of_file(taken, limits), taken.name, taken.sha256)
+        return _image(taken, open_image(taken, limits))
     decoded = decode(taken.data, quote(taken.name), taken.form, None if taken.form in EITHER else taken.kind, limits)
     return _video(taken, decoded) if decoded.kind == "video" else _audio(taken, decoded)
 
@@ -158,6 +169,13 @@ def open_media(source: Source, *, limits: Limits | None = None, name: str | None
 
 
 # From encoded bytes or arrays to the fixed units
+
+
+def _image(taken: Taken, opened: Opened, page: int | None = None) -> Image:
+    first, *more = opened.views
+    sha256 = taken.sha256 if page in (None, 1) else hash_array(first.pixels, taken.sha256)
+    frames = tuple(Image(v.pixels, f"{opened.noun} {v.number}", hash_array(v.pixels)) for v in more)
+    return Image(first.pixels, taken.name, sha256, tuple(opened.notes), opened.pages, opened.moving, frames)
 
 
 def _audio(taken: Taken, decoded: Decoded) -> Audio:
