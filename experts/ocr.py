@@ -11,7 +11,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unicodedata import east_asian_width
@@ -71,7 +71,7 @@ class Reader:
 
         Cells of a table, menu or receipt that share a line are one row, with `extra["cells"]`; columns of prose are
         read one after the other. One last finding, with `extra["unread"]` (the number of lines), stands for text in a
-        script that the model has not got.
+        script that the model has not got. Of further pages or frames `extra["page"]` says which.
 
         Raises:
             MediaError: not an image.
@@ -80,6 +80,18 @@ class Reader:
         """
         if not isinstance(media, Image):
             raise MediaError(f"'{media.name}' is of kind {media.kind}; ocr takes images: pass an image or a frame")
+        findings = self._page(media)
+        said = {finding.text for finding in findings}
+        for frame in media.frames:  # further pages or frames: what only they say, without boxes in the first
+            more = [finding for finding in self._page(frame) if finding.text not in said]
+            said |= {finding.text for finding in more}
+            findings += [
+                replace(finding, box=None, source=media.name, extra={**finding.extra, "page": frame.name})
+                for finding in more
+            ]
+        return findings
+
+    def _page(self, media: Image) -> list[Finding]:
         bgr = np.ascontiguousarray(media.pixels[..., ::-1])  # rapidocr takes BGR
         scale = min(1.0, (MOST_PIXELS / (media.width * media.height)) ** 0.5)
         extra = {"scale": round(scale, 3)} if scale < 1 else {}

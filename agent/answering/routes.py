@@ -182,6 +182,8 @@ def media_steps(question: Question, clock: Clock) -> Iterator[Step]:
         if isinstance(medium, Video):
             data["frames"] = len(medium.frames)
         yield clock.step("media", medium.name, data=data)
+        for note in getattr(medium, "notes", ()):
+            yield clock.step("note", medium.name, text=note)
 
 
 def stream_reply(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 import os
@@ -130,6 +131,16 @@ def test_tilted_lines_are_read_in_order(reader: Reader) -> None:
 
 
 WORDS = ("one", "two", "three", "four")
+
+
+def test_text_of_later_pages_is_read_once_and_says_its_page(reader: Reader) -> None:
+    """Only the first page of a scan was looked at once, and nobody was told."""
+    shown = opened(page(400, 100, ((20, 30), "Exit only", 36)))
+    later = opened(page(400, 100, ((20, 30), "Old Harbor", 36)))
+    findings = reader(dataclasses.replace(shown, frames=(shown, dataclasses.replace(later, name="page 3"))))
+    assert said(findings) == ["Exit only", "Old Harbor"]
+    assert findings[0].box and findings[1].box is None
+    assert findings[1].extra["page"] == "page 3" and findings[1].source == shown.name
 
 
 def test_picture_without_text_gives_nothing(reader: Reader) -> None:
