@@ -17,7 +17,8 @@ from experts.errors import MediaError
 from experts.media.decode import Decoded, decode
 from experts.media.decoder import RATE_HZ
 from experts.media.formats import EITHER
-from experts.media.images.opening import Opened, open_image
+from experts.media.images.opening import open_image
+from experts.media.images.pages import Opened
 from experts.media.pixels import check_pixels, pixels_of_array
 from experts.media.samples import samples_of_array
 from experts.media.source import Source, Taken, base_name, hash_array, quote, take

@@ -28,7 +28,7 @@ from experts.media.pixels import laid
 from experts.media.source import Taken, quote
 
 if TYPE_CHECKING:
-    from experts.media.images.opening import Opened
+    from experts.media.images.pages import Opened
 
 CHILD = "import sys; sys.path.append(sys.argv[1]); from experts.media.images.drawings import serve; serve()"
 DOTS_PER_INCH, LONGEST_PX = 150, 2400  # of a PDF page: letters of 8 points are 17 px high
@@ -50,7 +50,7 @@ def drawn(taken: Taken, limits: Limits, page: int | None) -> Opened:
     Raises:
         MediaError: damaged, protected by a password, without pages, or too slow or too large to draw.
     """
-    from experts.media.images.opening import Opened, View, told
+    from experts.media.images.pages import Opened, View, pages_note
 
     shown, most_s = quote(taken.name), min(TOP_S, limits.decode_s)
     fix = f"accepted: whole files of {ACCEPTED['image']}; export it as PNG"
@@ -81,7 +81,7 @@ def drawn(taken: Taken, limits: Limits, page: int | None) -> Opened:
             pixels = flat.reshape(size)  # [H, W, 3 | 4]
             views.append(View(laid(pixels, notes) if size[2] == 4 else pixels, number))
     pages = [view.number for view in views]
-    return Opened(views, reply["pages"], notes=[*told(pages, reply["pages"], "page"), *dict.fromkeys(notes)])
+    return Opened(views, reply["pages"], notes=[*pages_note(pages, reply["pages"], "page"), *dict.fromkeys(notes)])
 
 
 # In the child

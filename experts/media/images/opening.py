@@ -6,7 +6,6 @@ import io
 import re
 import threading
 import warnings
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from experts.media.images.headers import (
     stand_upright_by,
     turn_by_xmp,
 )
+from experts.media.images.pages import Opened, View, pages_note
 from experts.media.pixels import GREY, check_pixels, rgb, too_many
 from experts.media.source import Taken, quote
 
@@ -38,25 +38,6 @@ MOVING = ("GIF", "PNG", "WebP", "AVIF", "HEIC")  # their frames are of one scene
 MOST_FRAMES = 10_000
 
 PILLOW = threading.Lock()  # Pillow's warnings and its "load truncated files" switch are process-wide
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One page or frame: pixels [H, W, 3] uint8, and its number from 1."""
-
-    pixels: np.ndarray
-    number: int
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """What an image file shows: some of its `pages`, which are frames of one scene where it is `moving`."""
-
-    views: list[View]
-    pages: int = 1
-    moving: bool = False
-    noun: str = "page"
-    notes: list[str] = field(default_factory=list)
 
 
 def open_image(taken: Taken, limits: Limits, page: int | None = None) -> Opened:
@@ -140,7 +121,7 @@ def _open(taken: Taken, limits: Limits, page: int | None) -> Opened:
     if moving:
         same = [np.array_equal(one.pixels, two.pixels) for one, two in zip(views, views[1:], strict=False)]
         views = [views[0], *(view for view, again in zip(views[1:], same, strict=True) if not again)]
-    return Opened(views, count, moving, noun, [*told(seen, count, noun), *dict.fromkeys(notes)])
+    return Opened(views, count, moving, noun, [*pages_note(seen, count, noun), *dict.fromkeys(notes)])
 
 
 def pillow_name(form: str) -> str:
@@ -174,17 +155,6 @@ def chosen(reach: int, most: int, page: int | None, count: int, shown: str, noun
     if reach <= most:
         return list(range(1, reach + 1))
     return sorted({1 + round(i * (reach - 1) / max(most - 1, 1)) for i in range(most)})
-
-
-def told(numbers: list[int], count: int, noun: str) -> list[str]:
-    """Which pages were opened, in a sentence; nothing where there is but one."""
-    if count == 1:
-        return []
-    if len(numbers) == count:
-        return [f"all {count:,} {noun}s of it were opened"]
-    if len(numbers) == 1:
-        return [f"{noun} {numbers[0]:,} of {count:,} was opened, the others were not"]
-    return [f"of {count:,} {noun}s these were opened: {', '.join(map(str, numbers))}"]
 
 
 # One image
@@ -337,7 +307,7 @@ def _tiff(taken: Taken, shown: str, limits: Limits, page: int | None) -> Opened:
             break
         views.append(View(pixels, number))
     seen = [view.number for view in views]
-    return Opened(views, count, False, "page", [*told(seen, count, "page"), *dict.fromkeys(notes)])
+    return Opened(views, count, False, "page", [*pages_note(seen, count, "page"), *dict.fromkeys(notes)])
 
 
 def _tiff_page(data: bytes, shown: str, limits: Limits, notes: list[str]) -> np.ndarray:
@@ -387,4 +357,4 @@ def _mpo(about: Around, picture: Any, shown: str, limits: Limits, page: int | No
                 continue
         views.append(View(rgb(turned(one, own.orientation), own.profile, notes), number))
     seen = [view.number for view in views]
-    return Opened(views, count, True, "picture", [*told(seen, count, "picture"), *dict.fromkeys(notes)])
+    return Opened(views, count, True, "picture", [*pages_note(seen, count, "picture"), *dict.fromkeys(notes)])
