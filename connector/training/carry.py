@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from connector.llm.language import LanguageModel
 
 
+def llm_of(start: Path | None) -> str:
+    """The language model that a saved model was trained with; "" where `start` is none."""
+    if start is None or not (start / "config.json").is_file():
+        return ""
+    return str(json.loads((start / "config.json").read_text())["llm"])
+
+
 def carried(start: Path, llm: LanguageModel, out: Path) -> Path:
     """`start` itself where it was trained with `llm`, else a copy of it for `llm` in the folder `out`.
 
@@ -43,5 +50,6 @@ def carried(start: Path, llm: LanguageModel, out: Path) -> Path:
     config["card"] = config.get("card", {}) | {"carried_from": start.name}
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "connector.safetensors")
+    (out / "connector.safetensors").chmod(0o644)
     (out / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     return out

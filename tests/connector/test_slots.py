@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import tiny
@@ -265,3 +266,25 @@ def test_warmup_is_refused_for_a_connector_without_words(tmp_path: object) -> No
 
     with pytest.raises(TrainingError, match="connectors that speak in words"):
         prepare.open_task(tiny.model(), stage_config("warmup"), [], None)  # type: ignore[arg-type]
+
+
+def test_a_connector_is_carried_over_to_another_language_model_with_all_that_it_sees(tmp_path: Path) -> None:
+    import tiny_llm
+    from safetensors.torch import load_file
+
+    from connector.network import ConnectorModel
+    from connector.training.carry import carried, llm_of
+
+    connector = made()
+    connector.residual.weight.data.normal_()
+    old = ConnectorModel(tiny_llm.language_model("llama"), tiny.Encoder(), connector)  # type: ignore[arg-type]
+    old.save(tmp_path / "old")
+    other = tiny_llm.language_model("mixtral")
+    other.name = "another"
+    folder = carried(tmp_path / "old", other, tmp_path / "new")
+    assert llm_of(folder) == "another" and llm_of(tmp_path / "old") == old.llm.name and llm_of(None) == ""
+    before, after = (load_file(path / "connector.safetensors") for path in (tmp_path / "old", folder))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before if not key.startswith("residual"))
+    assert not after["residual.weight"].any() and before["residual.weight"].any()
+    assert carried(folder, other, tmp_path / "again") == folder

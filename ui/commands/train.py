@@ -51,7 +51,7 @@ def train(
     from connector.llm import language
     from connector.opening import EMBEDDED_LLM
     from connector.training import prepare, trainer
-    from connector.training.carry import carried
+    from connector.training.carry import carried, llm_of
     from connector.training.stages import parse_settings, stage_config
     from experts.config import load_settings
 
@@ -59,7 +59,7 @@ def train(
     config, folders = stage_config(stage, **parse_settings(settings or [])), data or []
     torch.set_num_threads(threads or os.cpu_count() or 1)
     os.environ |= {"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {}
-    name = llm or load_settings().llm or EMBEDDED_LLM
+    name = llm or load_settings().llm or llm_of(start) or EMBEDDED_LLM
     if start and (start / "config.json").is_file():
         start = carried(start, language.load(name), out / "start")
     model = prepare.open_model(name, connector, folders, start, encoder=encoder, tiles=tiles, tokens=tokens)
