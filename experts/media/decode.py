@@ -36,6 +36,7 @@ class Decoded:
     frames: list[np.ndarray]
     times_s: list[float]
     duration_s: float
+    notes: tuple[str, ...] = ()  # what was not looked at or heard, a sentence each
 
 
 def command() -> list[str]:
@@ -89,4 +90,5 @@ def decode(data: bytes, name: str, form: str, want: str | None, limits: Limits) 
             flat = np.fromfile(Path(out, "frames"), np.uint8, count=height * width * 3, offset=at)
             frames.append(flat.reshape(height, width, 3))  # [H, W, 3]
             at += flat.size
-        return Decoded(reply["kind"], samples, frames, reply["times_s"], reply["duration_s"])
+        notes = tuple(reply.get("notes", ()))
+        return Decoded(reply["kind"], samples, frames, reply["times_s"], reply["duration_s"], notes)

@@ -7,7 +7,7 @@ import json
 import struct
 import sys
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from experts.config import Limits
+from experts.media.upright import upright
 
 RATE_HZ = 16_000
 
@@ -35,6 +36,7 @@ GUESSED = {"MP3", "AAC"}  # their "declared" duration is FFmpeg's guess from the
 MEMORY_BYTES = 3 << 30  # address space of the child
 
 
+SILENT = 1e-3  # the largest sample of a track in which nothing is heard
 THREADS = 2  # of the child's video decoder
 
 
@@ -90,20 +92,23 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
     _check_length(declared_s, limits.audio_s, "sounds")
     with _open(data, form) as box:
         covers = av.stream.Disposition.attached_pic  # cover art is not video
-        video = next((s for s in box.streams.video if not s.disposition & covers), None)
-        audio = next(iter(box.streams.audio), None)
+        video = _default([s for s in box.streams.video if not s.disposition & covers])
+        audio = _default(list(box.streams.audio))
+        notes = _tracks(box, video, audio, covers)
+        alone = want == "audio" and video is not None and audio is not None  # of a film the sound alone is wanted
+        video = None if alone else video
         kind = "video" if video else "audio"
         if not video and not audio:
             raise Refused(
                 f"is {form} without sound or pictures; accepted: a file with at least one track; export it again"
             )
         if want and kind != want:
-            now, other = ("a sound", "a video") if kind == "audio" else ("a video", "a sound")
-            fits = "files with pictures" if want == "video" else "files with sound only"
+            now, other = ("a sound", "a video") if kind == "audio" else ("a video without a sound track", "a sound")
+            fits = "files with pictures" if want == "video" else "files with sound"
             raise Refused(f"is {now} ({form}), not {other}; pass it as {kind} (accepted here: {fits})")
         if not video and len(data) > limits.audio_bytes:
             raise Refused(_too_big(len(data), limits.audio_bytes, "sounds"))
-        if form not in GUESSED:
+        if form not in GUESSED and not alone:
             declared_s = max(declared_s, (box.duration or 0) / av.time_base)
         longest_s, plural = (limits.video_s, "videos") if video else (limits.audio_s, "sounds")
         _check_length(declared_s, longest_s, plural)
@@ -112,17 +117,20 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
         start_s = (box.start_time or 0) / av.time_base
         # PyAV reads freed memory when asked about a stream of a closed file: keep the numbers, not the streams.
         video_at, audio_at = video.index if video else None, audio.index if audio else None
+        others = [stream.index for stream in box.streams.audio if stream.index != audio_at]
 
         marks, end_s = _scan(box, video, audio, start_s, limits)
     _check_length(end_s, longest_s, plural)
     slack_s = SLACK_S.get(form, 0.5 + 0.1 * declared_s)
-    if end_s < declared_s - slack_s:
+    late_s = max(start_s, 0.0)  # a clock that starts late is part of the length that some containers declare
+    if end_s + late_s < declared_s - slack_s:
         raise Refused(
             f"is cut short: it declares {declared_s:.1f} s and holds {end_s:.1f} s; accepted: whole files; "
             "copy or download it again"
         )
 
     reply: dict[str, Any] = {"kind": kind, "audio": False, "sizes": [], "times_s": [], "duration_s": end_s}
+    reply["notes"] = notes
     if video_at is not None:
         with _open(data, form) as box, open(out / "frames", "wb") as file:
             for time_s, rgb in _frames(box, box.streams[video_at], marks, start_s, limits):
@@ -134,14 +142,40 @@ def _decode(data: bytes, form: str, want: str | None, limits: Limits, out: Path)
                 f"is {form} without a picture that can be decoded; accepted: at least one frame; export it again"
             )
     if audio_at is not None:
-        with _open(data, form) as box, open(out / "samples", "wb") as file:
-            n_samples = sum(_write(file, part) for part in _sound(box, box.streams[audio_at], start_s, limits))
+        for at in (audio_at, *others):  # a silent track, as some recorders write first, gives way to the next
+            with _open(data, form) as box, open(out / "samples", "wb") as file:
+                n_samples, peak = _written(file, _sound(box, box.streams[at], start_s, limits))
+            if peak > SILENT:
+                break
+        if others and at != audio_at and peak > SILENT:
+            reply["notes"] = [f"the first sound track is silent, so another of {len(others) + 1} was heard"]
         if not n_samples and kind == "audio":
             raise Refused("is a sound of 0 samples; accepted: at least one; record it again")
         reply["audio"] = n_samples > 0
         if kind == "audio":
             reply["duration_s"] = n_samples / RATE_HZ
     return reply
+
+
+def _default(streams: list[Any]) -> Any:
+    """The stream that a player takes: the one marked default, else the first; None of none."""
+    from av.stream import Disposition
+
+    return next((s for s in streams if s.disposition & Disposition.default), next(iter(streams), None))
+
+
+def _tracks(box: Any, video: Any, audio: Any, covers: Any) -> list[str]:
+    """What of a file's tracks is not looked at or heard, a sentence each."""
+    notes = []
+    pictures = [stream for stream in box.streams.video if not stream.disposition & covers]
+    if len(pictures) > 1:
+        notes.append(f"video track {pictures.index(video) + 1} of {len(pictures)} was looked at, the others were not")
+    sounds = list(box.streams.audio)
+    if len(sounds) > 1:
+        notes.append(f"sound track {sounds.index(audio) + 1} of {len(sounds)} was heard, the others were not")
+    if video and not sounds:
+        notes.append("it has no sound track")
+    return notes
 
 
 def _open(data: bytes, form: str) -> Any:
@@ -183,10 +217,12 @@ def _wav_s(data: bytes) -> float:
 
 @dataclass(frozen=True)
 class Mark:
-    """A video packet: its time stamp, in the stream's time base, and whether decoding can start at it."""
+    """A video packet: its time stamp, in the stream's time base, whether decoding can start at it, and whether it is
+    shown: what was cut away without encoding again is only there for the frames after it."""
 
     stamp: int
     key: bool
+    shown: bool = True
 
 
 def _scan(box: Any, video: Any, audio: Any, start_s: float, limits: Limits) -> tuple[list[Mark], float]:
@@ -199,7 +235,7 @@ def _scan(box: Any, video: Any, audio: Any, start_s: float, limits: Limits) -> t
             continue
         end_s = max(end_s, float((stamp + (packet.duration or 0)) * packet.time_base) - start_s)
         if packet.stream.type == "video":
-            marks.append(Mark(stamp, packet.is_keyframe))
+            marks.append(Mark(stamp, packet.is_keyframe, not packet.is_discard))
             if len(marks) > MOST_FPS * limits.video_s:
                 most = int(MOST_FPS * limits.video_s)
                 raise Refused(f"holds more than {most:,} frames; accepted: up to that many; lower its frame rate")
@@ -208,7 +244,8 @@ def _scan(box: Any, video: Any, audio: Any, start_s: float, limits: Limits) -> t
 
 def _chosen(marks: list[Mark], most: int) -> list[int]:
     """Indices into `marks` of at most `most` frames: those shown in the middle of as many equal stretches of time."""
-    order = sorted(range(len(marks)), key=lambda i: marks[i].stamp)
+    shown = [i for i, mark in enumerate(marks) if mark.shown] or range(len(marks))
+    order = sorted(shown, key=lambda i: marks[i].stamp)
     stamps = [marks[i].stamp for i in order]
     if len(order) <= most:
         return order
@@ -247,6 +284,7 @@ def _frames(
     At most `limits.video_frames`, and fewer where that many would together exceed `limits.image_pixels`.
     """
     context = stream.codec_context
+    shape = float(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1)  # of a pixel, width by height
     pixels = max(context.width * context.height, 1)
     if pixels > limits.image_pixels:
         raise Refused(
@@ -277,18 +315,13 @@ def _frames(
             last = frame
             stamp = frame.dts if frame.pts is None else frame.pts
             if stamp in targets:
-                found[stamp] = _upright(frame)
+                found[stamp] = upright(frame, shape)
         if index in runs:
             if marks[index].stamp not in found and last is not None:  # decoders of old codecs lose time stamps
-                found[marks[index].stamp] = _upright(last)
+                found[marks[index].stamp] = upright(last, shape)
             last = None
     for stamp in sorted(found):
         yield float(stamp * stream.time_base) - start_s, found[stamp]
-
-
-def _upright(frame: Any) -> np.ndarray:
-    rgb = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))  # [H, W, 3]
 
 
 def _sound(box: Any, stream: Any, start_s: float, limits: Limits) -> Iterator[np.ndarray]:
@@ -323,13 +356,25 @@ def _sound(box: Any, stream: Any, start_s: float, limits: Limits) -> Iterator[np
 
 
 def _mono(frame: Any) -> np.ndarray:
-    """The plain mean of the channels: FFmpeg's own downmix is 3 dB louder for some sample formats than for others."""
-    samples = frame.to_ndarray().mean(axis=0, dtype=np.float32)  # [C, n] -> [n]
+    """The plain mean of the channels: FFmpeg's own downmix is 3 dB louder for some sample formats than for others.
+
+    Where the channels cancel each other, as in stereo with one side inverted, it is the loudest of them.
+    """
+    channels = frame.to_ndarray()  # [C, n]
+    samples = channels.mean(axis=0, dtype=np.float32)  # [n]
     if not np.isfinite(samples).all():
         raise Refused("holds samples that are not numbers (NaN or infinite); accepted: finite samples; export it again")
+    if len(channels) > 1 and samples.size:
+        power = np.square(channels, dtype=np.float32).mean(axis=1)
+        if np.square(samples).mean() < 0.01 * power.max():
+            samples = channels[power.argmax()].astype(np.float32)
     return np.clip(samples, -1.0, 1.0)  # lossy codecs overshoot a little
 
 
-def _write(file: io.BufferedWriter, part: np.ndarray) -> int:
-    part.tofile(file)
-    return part.size
+def _written(file: io.BufferedWriter, parts: Iterable[np.ndarray]) -> tuple[int, float]:
+    """How many samples were written, and the largest of them."""
+    count, peak = 0, 0.0
+    for part in parts:
+        part.tofile(file)
+        count, peak = count + part.size, max(peak, float(np.abs(part).max(initial=0.0)))
+    return count, peak

@@ -84,6 +84,7 @@ class Audio:
     samples: np.ndarray
     name: str
     sha256: str
+    notes: tuple[str, ...] = ()
     kind: ClassVar[str] = "audio"
     RATE_HZ: ClassVar[int] = RATE_HZ
 
@@ -121,6 +122,7 @@ class Video:
     duration_s: float
     name: str
     sha256: str
+    notes: tuple[str, ...] = ()
     kind: ClassVar[str] = "video"
 
     @classmethod
@@ -181,13 +183,13 @@ def _image(taken: Taken, opened: Opened, page: int | None = None) -> Image:
 
 def _audio(taken: Taken, decoded: Decoded) -> Audio:
     assert decoded.samples is not None
-    return Audio(decoded.samples, taken.name, taken.sha256)
+    return Audio(decoded.samples, taken.name, taken.sha256, decoded.notes)
 
 
 def _video(taken: Taken, decoded: Decoded) -> Video:
     audio = None if decoded.samples is None else Audio(decoded.samples, taken.name, taken.sha256)
     frames = _named(decoded.frames, decoded.times_s, taken.name)
-    return Video(frames, decoded.times_s, audio, decoded.duration_s, taken.name, taken.sha256)
+    return Video(frames, decoded.times_s, audio, decoded.duration_s, taken.name, taken.sha256, decoded.notes)
 
 
 def _named(frames: list[np.ndarray], times_s: list[float], name: str) -> list[Image]:

@@ -211,7 +211,7 @@ BAD_FILES: dict[str, tuple[Callable, str, Callable[[], bytes], Limits, list[str]
     "a video as sound": (
         Audio.open,
         "x.mp4",
-        lambda: SHORT_MP4,
+        lambda: mux("mp4", "mpeg4", n_frames=5),
         Limits(),
         ["a video (MP4), not a sound; pass it as video"],
     ),
@@ -851,3 +851,100 @@ def test_playlist_cannot_reach_other_files(tmp_path: Path) -> None:
     (tmp_path / "list.wav").write_text("#EXTM3U\n#EXTINF:1,\nsecret.wav\n")
     for name in ("list.mp3", "list.wav"):
         assert "is text, not a sound" in refusal(lambda name=name: Audio.open(tmp_path / name))
+
+
+# Clocks, channels, tracks and shapes as phones and editors write them
+
+
+def shifted(data: bytes, form: str, seconds: int) -> bytes:
+    """The same packets with a clock that starts later, without encoding again."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(data)) as box, av.open(file, "w", format=form, options={"avoid_negative_ts": "0"}) as out:
+        made = {stream.index: out.add_stream_from_template(stream) for stream in box.streams}
+        for packet in box.demux():
+            if packet.dts is None:
+                continue
+            late = round(seconds / packet.time_base)
+            packet.pts, packet.dts = packet.pts + late, packet.dts + late
+            packet.stream = made[packet.stream.index]
+            out.mux(packet)
+    return file.getvalue()
+
+
+def test_a_clock_that_starts_late_is_counted_from_its_start() -> None:
+    """Whole files of recorders whose time stamps begin at half a minute were refused as cut short."""
+    data = mux("matroska", "mpeg4", "flac", n_frames=20)
+    plain, late = Video.open(data), Video.open(shifted(data, "matroska", 30))
+    assert late.times_s == pytest.approx(plain.times_s, abs=0.05)
+    assert late.duration_s == pytest.approx(plain.duration_s, abs=0.1)
+    assert late.audio is not None and plain.audio is not None
+    assert late.audio.duration_s == pytest.approx(plain.audio.duration_s, abs=0.1)
+
+
+def test_stereo_with_one_side_inverted_is_heard() -> None:
+    """The mean of such channels is silence."""
+    tone = sine(16_000, 1.0, 1)
+    audio = Audio.open(wav(np.concatenate([tone, -tone], axis=1), 16_000))
+    assert np.abs(audio.samples).max() == pytest.approx(np.abs(tone).max() / 32768, rel=0.02)
+    both = Audio.open(wav(np.concatenate([tone, tone], axis=1), 16_000))
+    assert np.allclose(audio.samples, both.samples, atol=1e-3)
+
+
+def test_of_a_film_the_sound_alone_is_taken_where_sound_is_wanted() -> None:
+    audio = Audio.open(mux("mp4", "mpeg4", "aac", n_frames=20))
+    assert audio.duration_s == pytest.approx(2.0, abs=0.15) and np.abs(audio.samples).max() > 0.05
+    with pytest.raises(MediaError, match="a video without a sound track"):
+        Audio.open(mux("mp4", "mpeg4", n_frames=5))
+
+
+def test_a_film_without_sound_says_so() -> None:
+    assert Video.open(mux("mp4", "mpeg4", n_frames=10)).notes == ("it has no sound track",)
+    assert Video.open(mux("mp4", "mpeg4", "aac", n_frames=10)).notes == ()
+
+
+def test_pixels_that_are_not_square_are_shown_as_a_player_shows_them() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as box:
+        stream = box.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 72, 57, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
+        for i in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((57, 72, 3), 9 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 10)
+            box.mux(stream.encode(frame))
+        box.mux(stream.encode(None))
+    frame = Video.open(file.getvalue()).frames[0]
+    assert (frame.width, frame.height) == (102, 57)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        ((1, 0, 0, 1), "top left"), ((-1, 0, 0, 1), "top right"), ((1, 0, 0, -1), "bottom left"),
+        ((-1, 0, 0, -1), "bottom right"), ((0, 1, 1, 0), "top left"), ((0, 1, -1, 0), "top right"),
+        ((0, -1, 1, 0), "bottom left"), ((0, -1, -1, 0), "bottom right"), ((7, 7, 7, 7), "top left"),
+    ],
+)  # fmt: skip
+def test_a_display_matrix_turns_and_mirrors(matrix: tuple[int, ...], corner: str) -> None:
+    """Where a white top left corner of 4 x 2 px comes to stand; a matrix that is no turn is left alone."""
+    import struct
+    import types
+
+    from experts.media.upright import upright
+
+    a, b, c, d = (value << 16 for value in matrix)
+    pixels = np.zeros((2, 4, 3), np.uint8)
+    pixels[0, 0] = 255
+
+    class Side:
+        type = types.SimpleNamespace(name="DISPLAYMATRIX")
+
+        def __bytes__(self) -> bytes:
+            return struct.pack("<9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+
+    frame = types.SimpleNamespace(width=4, height=2, side_data=[Side()], to_ndarray=lambda format: pixels)
+    shown = upright(frame, 1.0)
+    assert shown.shape == ((4, 2, 3) if matrix[:1] == (0,) else (2, 4, 3))
+    row, column = (int(axis[0]) for axis in np.nonzero(shown[..., 0]))
+    where = f"{'top' if row < shown.shape[0] / 2 else 'bottom'} {'left' if column < shown.shape[1] / 2 else 'right'}"
+    assert where == corner

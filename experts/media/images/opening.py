@@ -108,7 +108,7 @@ def _open(taken: Taken, limits: Limits, page: int | None) -> Opened:
         try:
             if number > 1:
                 picture.seek(number - 1)
-                check_pixels(*picture.size, shown, limits)
+                check_pixels(picture.width, picture.height, shown, limits)
                 picture.load()
                 about.orientation = _turn(picture, form, about)
             views.append(View(rgb(turned(picture, about.orientation), about.profile, notes), number))
@@ -188,11 +188,11 @@ def _loaded(data: bytes, form: str, shown: str, limits: Limits) -> Any:
     from PIL import Image as pillow
 
     picture: Any = pillow.open(io.BytesIO(data), formats=[form])
-    check_pixels(*picture.size, shown, limits)
+    check_pixels(picture.width, picture.height, shown, limits)
     if form == "TIFF":
         picture.load_end = lambda: None  # it would turn by any orientation, and read EXIF that may be broken
     picture.load()
-    check_pixels(*picture.size, shown, limits)  # an icon tells its size when it is loaded
+    check_pixels(picture.width, picture.height, shown, limits)  # an icon tells its size when it is loaded
     return picture
 
 
@@ -226,7 +226,7 @@ def _cut_jpeg(about: Around, shown: str, limits: Limits) -> Any:
     """A JPEG that is cut short, decoded as far as it goes: libjpeg leaves the rest grey."""
     picture = _loaded(about.data + b"\xff\xd9", "JPEG", shown, limits)
     right = np.asarray(picture).reshape(picture.height, -1)[:, -12:]  # a row is decoded from left to right
-    empty = (abs(right.astype(np.int16) - GREY[0]) <= 1).all(1)[::-1]
+    empty: np.ndarray = np.all(abs(right.astype(np.int16) - GREY[0]) <= 1, axis=1)[::-1]
     rows = picture.height - (int(np.argmin(empty)) if not empty.all() else picture.height)
     if progressive(about.data) and not scans_begun(about.data):
         rows = 0
