@@ -213,7 +213,7 @@ BAD_FILES: dict[str, tuple[Callable, str, Callable[[], bytes], Limits, list[str]
         "x.mp4",
         lambda: mux("mp4", "mpeg4", n_frames=5),
         Limits(),
-        ["a video (MP4), not a sound; pass it as video"],
+        ["a video without a sound track (MP4), not a sound; pass it as video"],
     ),
     "a sound-only MP4 as video": (
         Video.open,
