@@ -29,4 +29,4 @@ def _matrix(frame: Any) -> tuple[int, int, int, int]:
     signs = tuple((value > 0x8000) - (value < -0x8000) for value in (a, b, c, d))
     straight = signs[:2] in ((1, 0), (-1, 0)) and signs[2:] in ((0, 1), (0, -1))
     turned = signs[:2] in ((0, 1), (0, -1)) and signs[2:] in ((1, 0), (-1, 0))
-    return signs if straight or turned else (1, 0, 0, 1)  # type: ignore[return-value]
+    return signs if straight or turned else (1, 0, 0, 1)
