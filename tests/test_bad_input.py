@@ -92,7 +92,7 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     ((*ASK, "--image", "empty.png"), "'empty.png' is empty"),
     ((*ASK, "--image", "huge.png"), "accepted: "),
     ((*ASK, "--image", "page.png"), "'page.png' is a web page"),
-    ((*ASK, "--image", "paper.pdf"), "'paper.pdf' is a PDF document"),
+    ((*ASK, "--image", "paper.pdf"), "'paper.pdf' starts like PDF but cannot be read"),
     ((*ASK, "--image", "missing.png"), "there is no file 'missing.png'"),
     ((*ASK, "--image", "/no/such/place/missing.png"), "there is no file 'missing.png'"),
     ((*ASK, "--image", "folder.png"), "'folder.png' is a folder"),
