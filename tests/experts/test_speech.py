@@ -18,7 +18,8 @@ from experts.base import Expert, Finding
 from experts.config import Settings, home
 from experts.errors import ExpertError, MediaError, UnknownNameError, WeightsError
 from experts.media import Audio, Image
-from experts.speech import ENGINES, Heard, Listener, original_s, unlooped
+from experts.speech import ENGINES, Engine, Heard, Listener, languages, unlooped, written
+from experts.voices import Stretch, levelled, pieces, stretches, voiced
 from experts.weights.convert import whisper as converter
 
 ROOT = Path(__file__).parents[2]
@@ -243,14 +244,86 @@ def test_other_files_are_refused_in_one_line(data: bytes, message: str, tmp_path
 # Text and times
 
 
-def test_times_go_back_over_the_cut_silences() -> None:
-    parts = [(16_000, 32_000), (80_000, 96_000)]  # speech in seconds 1 to 2 and 5 to 6
-    assert original_s(0.0, parts) == 1.0
-    assert original_s(0.5, parts) == 1.5
-    assert original_s(1.0, parts) == 5.0
-    assert original_s(1.0, parts, is_end=True) == 2.0
-    assert original_s(1.5, parts, is_end=True) == 5.5
-    assert original_s(9.0, parts, is_end=True) == 6.0
+def test_a_span_stays_inside_the_parts_it_touches() -> None:
+    stretch = Stretch(((16_000, 32_000), (80_000, 96_000)))  # speech in seconds 1 to 2 and 5 to 6
+    assert stretch.within(1.0, 1.5) == (1.0, 1.5)
+    assert stretch.within(0.0, 4.0) == (1.0, 2.0)  # the pause is nobody's
+    assert stretch.within(3.0, 5.5) == (5.0, 5.5)
+    assert stretch.within(1.5, 9.0) == (1.5, 6.0)
+    assert stretch.within(7.0, 8.0) == (6.0, 6.0)
+
+
+def flat(*spans: tuple[float, float, float]) -> np.ndarray:
+    """Samples that are constant at a level over each (start s, end s, level), else 0; ten seconds."""
+    samples = np.zeros(10 * RATE_HZ, np.float32)
+    for start_s, end_s, level in spans:
+        samples[int(start_s * RATE_HZ) : int(end_s * RATE_HZ)] = level
+    return samples
+
+
+def test_stretches_end_at_a_language_a_pause_or_a_level() -> None:
+    loud_then_faint = flat((0, 6, 0.5), (6, 10, 0.05))
+    parts = [(i * RATE_HZ, i * RATE_HZ + 8000) for i in (0, 1, 2, 5, 7)]
+    joined = stretches(loud_then_faint, parts, ["en", "en", "de", "de", "de"])
+    assert [(s.language, len(s.parts)) for s in joined] == [("en", 2), ("de", 1), ("de", 1), ("de", 1)]
+    assert [part for s in joined for part in s.parts] == parts
+
+
+def test_a_long_part_is_cut_at_its_quietest_place_and_nothing_is_lost() -> None:
+    samples = flat((0, 3.5, 0.5), (3.7, 10, 0.5))
+    (a, b), *rest = cut = pieces(samples, (0, len(samples)), longest_s=4.0)
+    assert a == 0 and 3.5 * RATE_HZ <= b <= 3.7 * RATE_HZ and rest
+    assert all(last - first <= 4 * RATE_HZ for first, last in cut)
+    assert [first for first, _ in cut[1:]] == [last for _, last in cut[:-1]] and cut[-1][1] == len(samples)
+
+
+def test_only_what_is_fainter_than_speech_is_amplified() -> None:
+    faint = flat((1, 2, 0.001))
+    assert levelled(faint).max() == pytest.approx(0.1, rel=0.01)
+    assert levelled(flat((1, 2, 0.3))) is not None and levelled(flat((1, 2, 0.3))).max() == np.float32(0.3)
+    assert not levelled(flat()).any()
+
+
+def test_a_part_that_does_not_tell_its_language_has_that_of_most_of_the_sound() -> None:
+    told = {1: ("en", 0.99), 2: ("de", 0.9), 3: ("nn", 0.3), 4: ("ja", 0.99)}
+    engine = Engine(lambda samples: told[round(float(samples[0]) * 10)], lambda samples, language: [])
+    samples = flat((0, 4, 0.1), (4, 6, 0.2), (6, 9, 0.3), (9, 9.5, 0.4))
+    parts = [(0, 64_000), (64_000, 96_000), (96_000, 144_000), (144_000, 152_000)]
+    assert languages(engine, samples, parts) == ["en", "de", "en", "en"]  # the last is half a second long
+
+
+def test_a_stretch_whose_text_loops_is_heard_in_halves() -> None:
+    heard: list[int] = []
+
+    def write(samples: np.ndarray, language: str) -> list[Heard]:
+        heard.append(len(samples))
+        return [Heard("box", 0.0, 1.0, -0.1, 0.0, 3.0 if len(samples) > 6 * RATE_HZ else 1.0)]
+
+    engine = Engine(lambda samples: ("en", 1.0), write)
+    found = written(engine, flat((0, 4.9, 0.5), (5.1, 10, 0.5)), Stretch(((0, 10 * RATE_HZ),), "en"))
+    assert heard[0] == 10 * RATE_HZ and sum(heard[1:]) == heard[0] and len(heard) == 3
+    assert found[0].start_s == 0.0 and found[1].start_s == pytest.approx(5.0, abs=0.2)
+
+
+def test_white_noise_over_a_minute_is_nobody_speaking() -> None:
+    for seed in range(2):
+        noise = np.random.default_rng(seed).uniform(-0.5, 0.5, 70 * RATE_HZ).astype(np.float32)
+        assert voiced(noise) == []
+
+
+@needs_whisper
+def test_two_languages_a_long_pause_and_a_faint_voice_are_told_apart(listeners: dict[str, Listener]) -> None:
+    english, spanish = (Audio.open(FIXTURES / name).samples for name in ("umbrella.flac", "museo.flac"))
+    pause = np.zeros(20 * RATE_HZ, np.float32)
+    audio = sound(np.concatenate([english, pause, spanish * 0.03, pause[:RATE_HZ]]))
+    listener = listeners["faster-whisper"]
+    findings = listener(audio)
+    assert [f.extra["language"] for f in findings] == ["en"] * (len(findings) - 1) + ["es"] and len(findings) == 2
+    (first, second), ends_s = (f.span for f in findings), len(english) / RATE_HZ
+    assert first is not None and second is not None
+    assert "umbrella" in findings[0].text and "museo" in findings[1].text.lower()
+    assert first[1] <= ends_s + 0.3 and second[0] == pytest.approx(ends_s + 20, abs=0.5)
+    assert listener(audio) == findings
 
 
 @pytest.mark.parametrize(
@@ -267,7 +340,9 @@ def test_only_phrases_repeated_more_than_three_times_are_cut(text: str, shorter:
 
 
 def fake_engine(*heard: Heard) -> dict[str, Any]:
-    return {"faster-whisper": lambda settings: lambda samples: ("en", list(heard))}
+    return {
+        "faster-whisper": lambda settings: Engine(lambda samples: ("en", 1.0), lambda samples, language: list(heard))
+    }
 
 
 def listened(monkeypatch: pytest.MonkeyPatch, *heard: Heard) -> list[Finding]:
@@ -292,6 +367,12 @@ def test_score_is_the_mean_token_probability_and_looping_text_is_cut(monkeypatch
             {"language": "en", "no_speech": 0.0, "repeats": True},
         ),
     ]
+
+
+def test_a_sentence_said_again_in_no_time_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said_s = [(0.0, 1.0), (1.0, 1.95), (1.95, 2.0), (2.0, 2.0)]  # of two seconds of speech
+    heard = [Heard("Please come in.", *span, -0.1, 0.0, 1.0) for span in said_s]
+    assert [f.span for f in listened(monkeypatch, *heard)] == said_s[:2]
 
 
 # Refusals
@@ -352,17 +433,22 @@ def test_a_gpu_is_taken_only_with_the_library_it_needs(
     taken: list[dict[str, Any]] = []
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
     monkeypatch.setattr(speech, "_has_cublas", lambda: cublas)
-    monkeypatch.setattr(faster_whisper, "WhisperModel", lambda name, **options: taken.append(options))
+
+    class Model:
+        def __init__(self, name: str, **options: Any) -> None:
+            taken.append(options)
+
+    monkeypatch.setattr(faster_whisper, "WhisperModel", Model)
     speech.faster_whisper(Settings(speech="turbo"))
     assert (taken[0]["device"], taken[0]["compute_type"]) == wanted
 
 
 def test_engine_failure_is_an_expert_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(settings: Settings) -> speech.Engine:
-        def transcribe(samples: np.ndarray) -> tuple[str, list[Heard]]:
+        def fails(*given: object) -> Any:
             raise RuntimeError("out of memory in '/opt/lib/x.so'\nstack")
 
-        return transcribe
+        return Engine(fails, fails)
 
     monkeypatch.setattr(speech, "ENGINES", {"faster-whisper": broken})
     monkeypatch.setattr(speech, "voiced", lambda samples: [(0, len(samples))])
