@@ -452,4 +452,14 @@ def test_comparisons_are_judged_by_people_or_by_the_key(store: VoteStore) -> Non
     by_people = comparisons(store.all())
     assert [(row.a, row.b, row.outcome) for row in by_people] == [("experts", "connector", "b")]
     assert [row.outcome for row in comparisons(store.all(), judge="key")] == ["a", "tie"]
-    assert comparisons(store.all(), by="variant")[0].a.startswith("experts (tiny#")
+
+
+def test_contestants_are_named_by_the_model_that_answers_on_their_route(store: VoteStore) -> None:
+    models = {"llm": "tiny", "model": "llava-tiny"}
+    store.vote(battle(1, models=models), "b")
+    store.vote(battle(2, models=models | {"model": "tiny"}), "a")
+    second, first = sorted(comparisons(store.all(), by="variant"), key=lambda row: row.b)
+    assert first.a.startswith("experts (tiny#") and first.b.startswith("connector (tiny#")
+    assert second.a.startswith("experts (tiny#") and second.b.startswith("connector (llava-tiny#")
+    assert battle(1, models=models).variant.startswith("tiny + llava-tiny#")
+    assert battle(2, models={}).variant.startswith("unknown#")

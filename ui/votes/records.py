@@ -77,10 +77,17 @@ class Vote:
     fresh: bool = False
 
 
-def variant(models: dict[str, Any]) -> str:
-    """A short name of a set of models: the language model's and six digits that change with any of them."""
+def variant(models: dict[str, Any], route: str = "") -> str:
+    """A short name of who answered on a route, and six digits that change with any model of the set.
+
+    On the experts route the language model answers, on the connector route the multimodal model, on others both may.
+    """
     digest = hashlib.sha256(json.dumps(models, sort_keys=True).encode()).hexdigest()[:6]
-    return f"{models.get('llm') or models.get('endpoint_model') or 'unknown'}#{digest}"
+    language = models.get("llm") or models.get("endpoint_model") or ""
+    seeing = models.get("model") or ""
+    names = {"experts": [language], "connector": [seeing or language]}.get(route, [language, seeing])
+    told = " + ".join(dict.fromkeys(name for name in names if name))
+    return f"{told or 'unknown'}#{digest}"
 
 
 def comparisons(
@@ -99,7 +106,9 @@ def comparisons(
         if not outcome:
             continue
         sides = (battle.a, battle.b)
-        a, b = (f"{side.route} ({battle.variant})" if by == "variant" else side.route for side in sides)
+        a, b = (
+            f"{side.route} ({variant(battle.models, side.route)})" if by == "variant" else side.route for side in sides
+        )
         a_words, b_words = (len(side.shown.split()) for side in sides)
         a_s, b_s = (side.seconds if side.whole and not side.error else None for side in sides)
         media = "+".join(sorted({medium["kind"] for medium in battle.media}))
