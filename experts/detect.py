@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from experts.base import Finding
 from experts.config import Settings, home
 from experts.errors import DuetError, ExpertError, MediaError, UnknownNameError, WeightsError
 from experts.media import Image, Media
+from experts.objects.opinions import second_looks
+from experts.objects.tiles import Seen, merged, tiles, whole
+from experts.tag import Tagger
 from experts.threads import cpu_threads
 from experts.weights.fetch import reason
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 # On the two photos that Ultralytics brings: 0.35 loses the third person at the bus, an overlap of 0.6 counts one twice.
 LEAST_SCORE, MOST_OVERLAP, MOST_THINGS = 0.3, 0.5, 100
-MIDDLE = 0.5  # the share of a box's width and height that its colour is taken from; the rim is background
+EMBEDDED = "nanodet-coco"
 TASKS = ("detect", "segment", "pose")  # what gives upright boxes
 OTHER_TASKS = ("-cls", "-obb", "-sem", "-depth", "sam", "nas")  # marks of published weights that give none
 ENGINE_ENVIRONMENT = {  # read by Ultralytics, most of it at import
@@ -37,7 +41,9 @@ _importing = threading.Lock()
 class Detector:
     """NanoDet-g on COCO's 80 classes in the embedded profile; any detection weights of Ultralytics otherwise.
 
-    `extra["colour"]` is the main colour word of the middle of the box; it is left out where no colour prevails.
+    Large and wide pictures are also seen tile by tile, and the embedded detector's boxes get the tagger's second
+    opinion (experts/objects/). `extra` holds a thing's `colour`, or a person's `clothes` and `legs` (trousers, a
+    skirt), in words, and what it looks `like` to the tagger; each is left out where it is open.
     """
 
     name = "detect"
@@ -48,6 +54,7 @@ class Detector:
         self._settings = settings or Settings()
         self.weights = Path(self._settings.detector).name
         self._model: YOLO | None = None
+        self._second = Tagger(self._settings) if self._settings.detector == EMBEDDED else None
         self._lock = threading.Lock()  # Ultralytics keeps the state of a prediction on the model
 
     def __call__(self, media: Media) -> list[Finding]:
@@ -58,37 +65,52 @@ class Detector:
             UnknownNameError, WeightsError: there are no such weights, or they are no detector.
             ExpertError: the model failed.
         """
+        from experts.objects.colouring import colours_of
+
         if not isinstance(media, Image):
             raise MediaError(f"'{media.name}' is of kind {media.kind}; detect takes images: pass an image or a frame")
+        size = media.width, media.height
         with self._lock:
             if self._model is None:
                 self._model = load(self._settings)
-            try:
-                (result,) = _predict(self._model, media.pixels, self._settings)
-            except Exception as error:  # the engines below Ultralytics raise whatever they like
-                raise ExpertError(f"things in '{media.name}' could not be detected: {_told(error)}") from error
-            names, boxes = dict(result.names), result.boxes.cpu().numpy()
+            side = max(self._model.predictor.imgsz)  # type: ignore[union-attr]
+            nearer = [
+                one
+                for tile in tiles(*size, side)
+                for one in whole(self._look(media, tuple(map(int, tile))), tile, size)
+            ]
+            seen = merged(self._look(media, (0, 0, *size)), nearer)
+        try:
+            settled = second_looks(seen, size, partial(self._tags, media))
+        except WeightsError:  # what was detected stands without a second opinion
+            settled, self._second = [(one, "") for one in seen], None
         findings = []
-        for box, score, kind in zip(boxes.xyxy.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True):
-            x0, y0, x1, y1 = (round(float(value), 1) for value in box)
-            colour = middle_colour(media.pixels, (x0, y0, x1, y1))
-            extra = {"colour": colour} if colour else {}
-            findings.append(
-                Finding(self.name, names[int(kind)], round(score, 4), (x0, y0, x1, y1), source=media.name, extra=extra)
-            )
+        for one, like in settled:
+            extra = colours_of(one.name, media.pixels, one.box) | ({"like": like} if like else {})
+            findings.append(Finding(self.name, one.name, round(one.score, 4), one.box, source=media.name, extra=extra))
         return sorted(findings, key=lambda finding: -finding.score)
 
+    def _look(self, media: Image, part: tuple[int, int, int, int]) -> list[Seen]:
+        """What the model sees in a part (x0, y0, x1, y1) of a picture, in the picture's pixels."""
+        left, top, right, bottom = part
+        try:
+            (result,) = _predict(self._model, media.pixels[top:bottom, left:right], self._settings)  # type: ignore[arg-type]
+        except Exception as error:  # the engines below Ultralytics raise whatever they like
+            raise ExpertError(f"things in '{media.name}' could not be detected: {_told(error)}") from error
+        names, boxes = dict(result.names), result.boxes.cpu().numpy()
+        return [
+            Seen(names[int(kind)], score, (x0 + left, y0 + top, x1 + left, y1 + top))
+            for (x0, y0, x1, y1), score, kind in zip(
+                boxes.xyxy.round(1).tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True
+            )
+        ]
 
-def middle_colour(pixels: np.ndarray, box: tuple[float, float, float, float]) -> str:
-    """The main colour word of the middle of `box` in `pixels` [H, W, 3]; "" where none prevails."""
-    from experts.evidence.colours import name_colour
-
-    x0, y0, x1, y1 = box
-    rim_x, rim_y = (x1 - x0) * (1 - MIDDLE) / 2, (y1 - y0) * (1 - MIDDLE) / 2
-    left, top = max(int(x0 + rim_x), 0), max(int(y0 + rim_y), 0)
-    middle = pixels[top : max(int(y1 - rim_y), top + 1), left : max(int(x1 - rim_x), left + 1)]
-    step = max(1, round((middle.shape[0] * middle.shape[1] / 4000) ** 0.5))
-    return name_colour(middle[::step, ::step].reshape(-1, 3))
+    def _tags(self, media: Image, part: tuple[int, int, int, int]) -> list[tuple[str, float]]:
+        if self._second is None:
+            return []
+        x0, y0, x1, y1 = part
+        crop = Image.open(np.ascontiguousarray(media.pixels[y0:y1, x0:x1]))
+        return [(finding.text, finding.score) for finding in self._second(crop)]
 
 
 # Loading

@@ -13,12 +13,14 @@ from experts.media import Image, Media
 from experts.weights.fetch import reason
 
 if TYPE_CHECKING:
+    import PIL.Image
     import torch
 
     from experts.efficientnet import EfficientNetLite0
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # what EfficientNet-Lite was trained with
 LEAST_SCORE, MOST_TAGS = 0.05, 5
+UNSURE = 0.5  # the best score below which the middle square is looked at too: wide pictures are squeezed otherwise
 
 
 class Tagger:
@@ -45,7 +47,10 @@ class Tagger:
             net, names, how = self._model
             try:
                 with torch.inference_mode():
-                    probabilities = net(_prepared(media, **how)).softmax(-1)[0]
+                    probabilities = net(_prepared(media.to_pil(), **how)).softmax(-1)[0]
+                    if media.width != media.height and float(probabilities.max()) < UNSURE:
+                        probabilities += net(_prepared(_middle_square(media.to_pil()), **how)).softmax(-1)[0]
+                        probabilities /= 2
             except RuntimeError as error:
                 raise ExpertError(f"the tagger failed on '{media.name}': {str(error).splitlines()[0]}") from error
         scores, classes = probabilities.topk(min(MOST_TAGS, len(probabilities)))
@@ -85,13 +90,19 @@ class Tagger:
         return net, names, {"side_px": how["input_size"][-1], "mean": how["mean"], "std": how["std"]}
 
 
-def _prepared(image: Image, side_px: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+def _middle_square(picture: PIL.Image.Image) -> PIL.Image.Image:
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
+
+
+def _prepared(picture: PIL.Image.Image, side_px: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """The whole picture scaled to [1, 3, side_px, side_px] and normalised."""
     import numpy as np
     import PIL.Image
     import torch
 
-    small = image.to_pil().resize((side_px, side_px), PIL.Image.Resampling.BICUBIC, reducing_gap=2.0)
+    small = picture.resize((side_px, side_px), PIL.Image.Resampling.BICUBIC, reducing_gap=2.0)
     pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255  # [1, 3, S, S]
     return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 

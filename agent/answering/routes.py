@@ -21,9 +21,9 @@ from agent.records.recall import choose
 from connector.base import ModelInfo, Reply
 from experts.base import Finding
 from experts.errors import ModelError
-from experts.evidence import asked_facts, compose_evidence, quoted
+from experts.evidence import asked_facts, compose_evidence, is_called, quoted
 from experts.evidence.asked import asked_things
-from experts.evidence.categories import matches
+from experts.evidence.colours import colours_in_words
 from experts.media import Image, Media, Video
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def evidence_text(
             sizes,
             failed[medium.name],
             (looked or {}).get(medium.name, ()),
-            about(medium),
+            about(medium, findings[medium.name]),
         )
         if captions:
             text = "\n".join(
@@ -272,10 +272,14 @@ def evidence_text(
     return "\n".join(parts)
 
 
-def about(medium: Media) -> list[str]:
-    """What is known of a medium before anybody looks: of sound and films their length, and whether a film has sound."""
+def about(medium: Media, found: Sequence[Finding] = ()) -> list[str]:
+    """What is known of a medium without an expert: of sound and films their length, and whether a film has sound.
+
+    Of a picture its main colours, where nothing in it has colours of its own.
+    """
     if isinstance(medium, Image):
-        return []
+        colours = "" if any(f.expert == "detect" for f in found) else colours_in_words(medium.pixels.reshape(-1, 3))
+        return [f"Main colours: {colours}."] if colours else []
     kind = "Film" if isinstance(medium, Video) else "Sound"
     lines = [f"{kind} of {medium.duration_s:.0f} s."]
     if isinstance(medium, Video) and medium.audio is None:
@@ -286,7 +290,7 @@ def about(medium: Media) -> list[str]:
 def cited_by(findings: Sequence[Finding], question: str) -> tuple[Finding, ...]:
     """The findings that the question names."""
     things = asked_things(question)
-    return tuple(finding for finding in findings if any(matches(thing, finding.text) for thing in things))
+    return tuple(finding for finding in findings if any(is_called(thing, finding) for thing in things))
 
 
 def _described(info: ModelInfo) -> dict[str, Any]:

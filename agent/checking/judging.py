@@ -11,8 +11,8 @@ from difflib import SequenceMatcher
 from agent.answer import Claim
 from agent.checking.claims import NUMBERS, WORD, number
 from experts.base import Finding
-from experts.evidence import place
-from experts.evidence.categories import kinds_of, matches, singular
+from experts.evidence import is_called, place
+from experts.evidence.categories import kinds_of, singular
 
 SURE = 0.5  # score from which a finding speaks against an answer
 READ = 0.7  # score from which a text that was read does
@@ -128,14 +128,14 @@ def _count(claim: Claim, findings: Sequence[Finding], seen: Seen) -> Claim:
 
 def _colour(claim: Claim, findings: Sequence[Finding], seen: Seen) -> Claim:
     hits = [n for n in _named(claim.thing, findings) if findings[n].expert == "detect"]
-    if held := [n for n in hits if findings[n].extra.get("colour") == claim.value]:
+    if held := [n for n in hits if claim.value in str(findings[n].extra.get("colour") or "").split(" and ")]:
         return _supported(claim, held, f"{claim.thing} is {claim.value}")
     if held := _mentioned(f"{claim.value} {claim.thing}", findings):
         return _supported(claim, held, f"{findings[held[0]].expert} says so")
     colours = [str(findings[n].extra.get("colour") or "") for n in hits if findings[n].score >= SURE]
     if not colours or len(colours) < len(hits) or not all(colours):
         return _unsupported(claim, f"no finding of the colour of {claim.thing}")
-    if any({colour, claim.value} in NEAR for colour in colours):
+    if any({word, claim.value} in NEAR for colour in colours for word in colour.split(" and ")):
         return _unsupported(claim, f"{claim.thing} is {colours[0]}, which is near")
     better = colours[0] if len(set(colours)) == 1 else ""
     return _contradicted(claim, f"{claim.thing} is {' and '.join(dict.fromkeys(colours))}", hits, better)
@@ -234,7 +234,7 @@ JUDGES: dict[str, Callable[[Claim, Sequence[Finding], Seen], Claim]] = {
 
 def _named(thing: str, findings: Sequence[Finding]) -> list[int]:
     """Findings of things that answer to `thing`."""
-    return [n for n, finding in enumerate(findings) if finding.expert in NAMES and matches(thing, finding.text)]
+    return [n for n, finding in enumerate(findings) if finding.expert in NAMES and is_called(thing, finding)]
 
 
 def _mentioned(phrase: str, findings: Sequence[Finding]) -> list[int]:

@@ -4,6 +4,16 @@ Imports experts.base, errors and config only.
 """
 
 from experts.evidence.asked import asked_thing
-from experts.evidence.compose import LEFT_OUT, MAX_CHARS, asked_facts, clean, compose_evidence, place, quoted
+from experts.evidence.compose import LEFT_OUT, MAX_CHARS, asked_facts, clean, compose_evidence, is_called, place, quoted
 
-__all__ = ["LEFT_OUT", "MAX_CHARS", "asked_facts", "asked_thing", "clean", "compose_evidence", "place", "quoted"]
+__all__ = [
+    "LEFT_OUT",
+    "MAX_CHARS",
+    "asked_facts",
+    "asked_thing",
+    "clean",
+    "compose_evidence",
+    "is_called",
+    "place",
+    "quoted",
+]

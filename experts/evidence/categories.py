@@ -72,9 +72,10 @@ IMAGENET_KINDS: dict[str, tuple[tuple[int, int], ...]] = {
     "phone": ((487, 487), (528, 528), (707, 707)),
     "bridge": ((718, 718), (821, 821), (839, 839)),
     "building": (
-        (410, 410), (425, 425), (437, 437), (483, 483), (497, 498), (538, 538), (580, 580), (598, 598), (624,
-        624), (634, 634), (660, 660), (663, 663), (668, 668), (698, 698), (727, 727), (762, 762), (832, 832),
-        (900, 900),
+        (410, 410), (415, 415), (424, 425), (437, 437), (442, 442), (449, 449), (454, 454), (467, 467), (483, 483),
+        (497, 498), (509, 509), (538, 538), (580, 580), (582, 582), (598, 598), (624, 624), (634, 634), (660, 660),
+        (663, 663), (668, 668), (698, 698), (727, 727), (743, 743), (762, 762), (788, 788), (832, 832), (853, 853),
+        (858, 858), (860, 860), (865, 865), (873, 873), (900, 900), (915, 915),
     ),  # fmt: skip
     "church": ((497, 497),),
     "rocket": ((657, 657), (744, 744), (812, 812)),
@@ -111,7 +112,8 @@ SYNONYMS: dict[str, str] = {
     "plane": "airplane", "aeroplane": "airplane", "jet": "airplane", "bike": "bicycle", "motorbike": "motorcycle",
     "automobile": "car", "lorry": "truck", "ship": "boat", "television": "tv", "mobile": "phone", "cellphone": "phone",
     "puppy": "dog", "kitten": "cat", "kitty": "cat", "doughnut": "donut",
-    "necktie": "tie", "coffee": "espresso", "bunny": "rabbit",
+    "necktie": "tie", "coffee": "espresso", "bunny": "rabbit", "house": "building", "temple": "building",
+    "tower": "building", "ladybird": "ladybug", "scooter": "motor scooter", "aircraft": "airplane", "bug": "insect",
 }  # fmt: skip
 
 # Names that COCO and ImageNet share but not in one sense: ImageNet's kite is a bird, its mouse is a computer's.

@@ -20,6 +20,10 @@ ANCHORS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "pink": ((255, 120, 180), (250, 170, 190), (235, 70, 140)),
 }
 COLOURS = tuple(ANCHORS)
+SECOND = 0.22  # the share from which on a further colour is named
+HUE = 0.2  # the share from which on a hue stands before black, gray and white, which shadows and wheels have
+GRAYS = ("black", "gray", "white")
+SHADED = {"brown": ("orange", "yellow", "red")}  # what is brown beside half as much of such a hue is that hue in shade
 TONES_PX = 320  # pixels along the longer side that `tones` looks at, at most
 _WORDS = [word for word, anchors in ANCHORS.items() for _ in anchors]
 
@@ -74,3 +78,26 @@ def name_colour(pixels: np.ndarray, least: float = 0.45) -> str:
     if not ranked or ranked[0][1] < least or (len(ranked) > 1 and ranked[1][1] * 2 > ranked[0][1]):
         return ""
     return ranked[0][0]
+
+
+def colours_in_words(pixels: np.ndarray) -> str:
+    """The main colours of pixels [P, 3], at most two and hues first: 'blue and white'; "" where none prevails."""
+    shares = _unshaded(colour_shares(pixels))
+    ranked = sorted(shares, key=lambda word: -shares[word])
+    hues = [word for word in ranked if word not in GRAYS and shares[word] >= HUE]
+    others = [word for word in ranked if word in GRAYS and shares[word] >= SECOND]
+    if hues and shares[hues[0]] >= 0.6:
+        return hues[0]
+    if not hues and ranked and shares[ranked[0]] >= 0.6:
+        return ranked[0]
+    return " and ".join([*hues, *others][:2])
+
+
+def _unshaded(shares: dict[str, float]) -> dict[str, float]:
+    """Shares of colour words, those that are the shade of a hue beside them counted as that hue."""
+    shares = dict(shares)
+    for dark, hues in SHADED.items():
+        hue = max(hues, key=lambda word: shares.get(word, 0.0))
+        if shares.get(hue, 0.0) >= max(HUE / 2, shares.get(dark, 0.0) / 2):
+            shares[hue] += shares.pop(dark, 0.0)
+    return shares

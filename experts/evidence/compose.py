@@ -80,16 +80,24 @@ def asked_facts(question: str, things: Sequence[Finding], tags: Sequence[Finding
     """
     facts = []
     for thing in asked_things(question):
-        count = sum(matches(thing, finding.text) for finding in things)
-        tag = next((t for t in tags if t.score >= LIKELY_TAG and matches(thing, t.text)), None)
+        count = sum(is_called(thing, finding) for finding in things)
+        kinds = [tag.score for tag in tags if matches(thing, tag.text)]
         if count:
             fact = f"yes, {count} seen"
-        elif tag:
-            fact = "yes, the whole looks like one" if tag.score >= SURE_TAG else "perhaps, the whole may look like one"
+        elif sum(kinds) >= SURE_TAG:
+            fact = "yes, the whole looks like one"
+        elif max(kinds, default=0.0) >= LIKELY_TAG:
+            first = kinds and kinds[0] == max(tag.score for tag in tags)
+            fact = f"{'probably yes' if first else 'perhaps'}, the whole may look like one"
         else:
             fact = "no, none seen"
         facts.append(f"{clean(thing)}: {fact}")
     return f"Asked about: {'; '.join(facts)}." if facts else ""
+
+
+def is_called(thing: str, finding: Finding) -> bool:
+    """Whether a finding's name, or what its part of the picture looks like, is `thing` or one of its kind."""
+    return any(matches(thing, name) for name in (finding.text, str(finding.extra.get("like") or "")) if name)
 
 
 def clean(text: str) -> str:
@@ -108,17 +116,20 @@ def _objects(findings: Sequence[Finding], sizes: Mapping[str, tuple[int, int]], 
         groups.setdefault(clean(finding.text) or "thing", []).append(finding)
     parts = []
     for name, group in groups.items():
-        where = [_where(f, sizes) for f in group]
+        where = [_told(f, sizes) for f in group]
         shown = "; ".join(w for w in where if w)
         parts.append(f"{len(group)} {plural(name) if len(group) > 1 else name}" + (f" ({shown})" if shown else ""))
     return f"Objects: {', '.join(parts)}." + (" Nothing else was detected." if looked else "")
 
 
-def _where(finding: Finding, sizes: Mapping[str, tuple[int, int]]) -> str:
-    colour = str(finding.extra.get("colour") or "")
+def _told(finding: Finding, sizes: Mapping[str, tuple[int, int]]) -> str:
+    """What is told of one thing beside its name: 'beagle, brown left', 'red clothes, black legs, center 0-3 s'."""
+    extra = {key: clean(str(value)) for key, value in finding.extra.items() if value}
     at = place(finding.box, sizes[finding.source]) if finding.box and finding.source in sizes else ""
     when = f"{finding.span[0]:.0f}-{finding.span[1]:.0f} s" if finding.span else ""
-    return " ".join(part for part in (colour, at, when) if part)
+    where = " ".join(part for part in (extra.get("colour", ""), at, when) if part)
+    worn = [f"{extra[part]} {part}" for part in ("clothes", "legs") if part in extra]
+    return ", ".join(part for part in (extra.get("like", ""), *worn, where) if part)
 
 
 def _tags(findings: Sequence[Finding], looked: Collection[str]) -> str:
@@ -129,7 +140,18 @@ def _tags(findings: Sequence[Finding], looked: Collection[str]) -> str:
         return "It is not clear what the whole picture shows." if unclear else ""
     if likely[0].score >= SURE_TAG:
         return f"Looks like: {_of_a_kind(likely[0].text)}."
+    if kind := _common_kind(findings[:5]):
+        return f"Looks like: {kind} ({' or '.join(clean(finding.text) for finding in likely[:2])})."
     return f"May look like: {' or '.join(_of_a_kind(finding.text) for finding in likely[:2])}."
+
+
+def _common_kind(tags: Sequence[Finding]) -> str:
+    """The narrowest everyday word that is surely above what the whole looks like, though no single class is sure."""
+    shares: dict[str, float] = {}
+    for tag in tags:
+        for kind in kinds_of(tag.text):
+            shares[kind] = shares.get(kind, 0.0) + tag.score
+    return next((kind for kind in kinds_of(tags[0].text) if shares[kind] >= SURE_TAG), "")
 
 
 def _of_a_kind(name: str) -> str:

@@ -80,6 +80,25 @@ def test_what_nobody_found_is_said_of_each_expert_that_looked() -> None:
     assert compose_evidence([], "What?") == "Nothing was found."
 
 
+def test_second_opinions_and_clothes_are_told_with_the_thing_and_found_by_their_names() -> None:
+    dog = Finding("detect", "dog", 0.9, (0.0, 0.0, 9.0, 9.0), None, "a", {"colour": "gray", "like": "beagle"})
+    man = Finding("detect", "person", 0.9, None, None, "a", {"clothes": "red", "legs": "black"})
+    text = compose_evidence([dog, man], "Any beagles?", {"a": (30, 30)})
+    assert text.splitlines() == [
+        "Objects: 1 dog (beagle, gray top left), 1 person (red clothes, black legs).",
+        "Asked about: beagle: yes, 1 seen.",
+    ]
+
+
+def test_several_likely_classes_of_one_kind_make_it_sure() -> None:
+    tags = [Finding("tag", "palace", 0.3), Finding("tag", "bell cote", 0.24), Finding("tag", "lakeside", 0.1)]
+    text = compose_evidence(tags, "Is this a building? Is it a palace?")
+    assert text.splitlines() == [
+        "Looks like: building (palace or bell cote).",
+        "Asked about: building: yes, the whole looks like one; palace: probably yes, the whole may look like one.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("question", "things"),
     [

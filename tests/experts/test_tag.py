@@ -13,7 +13,7 @@ from experts.errors import MediaError, WeightsError
 from experts.media import Audio, Image
 from experts.tag import Tagger
 
-NOISE = Image.open(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8), name="noise")
+NOISE = Image.open(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8), name="noise")
 
 
 @pytest.mark.skipif(
