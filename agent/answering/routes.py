@@ -183,7 +183,7 @@ def media_steps(question: Question, clock: Clock) -> Iterator[Step]:
             data["frames"] = len(medium.frames)
         yield clock.step("media", medium.name, data=data)
         for note in getattr(medium, "notes", ()):
-            yield clock.step("note", medium.name, text=note)
+            yield clock.step("note", medium.name, text=note, data={"media": medium.name})
 
 
 def stream_reply(
