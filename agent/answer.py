@@ -20,6 +20,7 @@ class Question:
     conversation: str = ""
     turn: int = 0
     history: tuple[Turn, ...] = ()  # what was asked and said before, oldest first
+    missing: tuple[str, ...] = ()  # why media that were sent with it are not among `media`, a line each
 
     def of_kind(self, kind: str) -> tuple[Media, ...]:
         """The media of one kind: image, audio or video."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 import threading
@@ -15,6 +14,7 @@ import typer.core
 import typer.main
 
 from experts.errors import DuetError, UnknownNameError
+from ui.commands.options import tell
 
 COMMANDS: dict[str, str] = {  # command -> module:function, or module:app for a group of commands
     "ask": "ui.commands.ask:ask",
@@ -40,7 +40,7 @@ COMMANDS: dict[str, str] = {  # command -> module:function, or module:app for a 
 SUMMARIES: dict[str, str] = {  # command -> its line in `duet --help`, which imports no command
     "ask": "Ask a question about media.",
     "orchestrate": "Ask with a language model that plans, decides and refines.",
-    "tool": "Run one expert on one file.",
+    "tool": "Run one expert on files.",
     "tools": "List the experts.",
     "run": "Run the tool calls of a plan file and print what they gave, as JSON.",
     "serve": "Serve OpenAI's API at /v1 and MCP at /mcp.",
@@ -162,8 +162,7 @@ def _usage_error(error: Exception, arguments: list[str]) -> str | None:
 
 
 def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
-    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    print(json.dumps({"error": {"type": kind, "message": line}}) if as_json else f"duet: {line}", file=sys.stderr)
+    tell(kind, message, as_json)
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,9 @@ Config = Annotated[
 ]
 Profile = Annotated[str | None, typer.Option("--profile", help="embedded, hub or server.")]
 
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="Leave out media that cannot be read, each with a line on stderr.")
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -21,6 +25,12 @@ Model = Annotated[
         help="The multimodal model: a hub name, a folder, an endpoint's URL (#ID names a model there), auto.",
     ),
 ]
+
+
+def tell(what: str, message: str, as_json: bool, kind: str = "error") -> None:
+    """A line on stderr: `message`, and with --json an object of `kind` (error or note) that says `what` it is of."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    print(json.dumps({kind: {"type": what, "message": line}}) if as_json else f"duet: {line}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
