@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -30,9 +31,11 @@ Model = Annotated[
 def tell(what: str, message: str, as_json: bool, kind: str = "error") -> None:
     """A line on stderr: `message`, and with --json an object of `kind` (error or note) that says `what` it is of."""
     line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    print(json.dumps({kind: {"type": what, "message": line}}) if as_json else f"duet: {line}", file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):  # nobody reads it
+        print(json.dumps({kind: {"type": what, "message": line}}) if as_json else f"duet: {line}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    """`value` on stdout as JSON; NaN is a fault of ours, not something to print."""
-    print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+    """`value` on stdout as JSON, ASCII where stdout has no Unicode; NaN would be a fault of ours, nothing to print."""
+    unicode = str(getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    print(json.dumps(value, ensure_ascii=not unicode, indent=1, allow_nan=False))
