@@ -214,7 +214,7 @@ class Agent:
         """One medium; `kind` is what it must be, or None."""
         if not isinstance(source, Image | Audio | Video):
             opener = open_media if kind is None else kind.open
-            return opener(source, limits=self.settings.limits)  # type: ignore[no-any-return]
+            return opener(source, limits=self.settings.limits)
         if kind is not None and not isinstance(source, kind):
             raise InputError(f"'{source.name}' is of kind {source.kind}, not {kind.kind}; pass it as {source.kind}")
         return source

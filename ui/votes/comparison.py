@@ -70,7 +70,8 @@ def readable(benchmark: Benchmark, agent: Agent) -> tuple[Benchmark, list[str]]:
         for kind, name in record.media.items():
             if name not in faults:
                 try:
-                    agent.open(**{kind: benchmark.path(name)})
+                    given: dict[str, Any] = {kind: benchmark.path(name)}
+                    agent.open(**given)
                     faults[name] = None
                 except MediaError as error:
                     faults[name] = error
