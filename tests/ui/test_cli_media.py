@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,39 @@ def test_comparison_leaves_out_questions_whose_file_cannot_be_read(
     (tmp_path / "asked.jsonl").write_text(json.dumps(rows[1]))
     with pytest.raises(MediaError, match=r"torn\.png"):
         readable(load_questions(tmp_path / "asked.jsonl").benchmark, agent)
+
+
+# -- odd names and odd files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["two  words.png", "🐶 狗.png", "--image.png", "-", "a'b\".png", "n\new.png"])
+def test_a_file_of_any_name_is_looked_at(run: Any, served: FakeEndpoint, tmp_path: Path, name: str) -> None:
+    image().to_pil().save(tmp_path / name, "PNG")
+    code, out, err = run("tool", "seer", "--json", "--", name)
+    assert (code, err, len(json.loads(out))) == (0, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("n" * 300 + ".png", "File name too long"),
+        ("-gone.png", "there is no file"),
+        ("folder", "is a folder"),
+        ("pipe", "is a device or pipe"),
+        ("/dev/zero", "is a device or pipe"),
+        ("/proc/self/status", "is empty"),
+        ("/proc/self/mem", "cannot be read"),
+        ("loop.png", "cannot be read"),
+        ("a\0b.png", "not a file name"),
+        ("", "there is no file"),
+    ],
+)
+def test_what_is_no_file_of_media_is_one_line_and_exit_2(
+    run: Any, served: FakeEndpoint, tmp_path: Path, name: str, says: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    code, out, err = run("tool", "seer", "--", name)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert says in err
