@@ -19,7 +19,7 @@ from agent.records.traces import new_id, open_traces, recorded
 from connector.base import Turn
 from experts.base import Expert
 from experts.config import Settings, load_settings
-from experts.errors import InputError, UnknownNameError
+from experts.errors import InputError, MediaError, UnknownNameError
 from experts.media import Audio, Image, Media, Video, open_media
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Agent:
         turn: int = 0,
         check: bool | None = None,
         history: Sequence[Turn] = (),
+        keep_going: bool = False,
     ) -> list[Answer]:
         """One Answer a route asked: two for `both`.
 
@@ -85,7 +86,8 @@ class Agent:
         `route` is a name, or a route itself, such as agent.orchestrator.route.Orchestrator(decides=True, model=...).
         Where a single route cannot answer its error is raised; `both` and `auto` tell it in an Answer with `error`.
         `check` has experts check each answer's claims (its `check`); None is as the settings say. `history` is what was
-        asked and said before, oldest first: the question may refer to it.
+        asked and said before, oldest first: the question may refer to it. With `keep_going` a medium that is refused is
+        left out, and a note of the answer says so, as long as there is another.
 
         Raises:
             InputError: the question, a medium or the route is not acceptable.
@@ -102,6 +104,7 @@ class Agent:
             turn=turn,
             check=check,
             history=history,
+            keep_going=keep_going,
         )
         return [step.answer for step in steps if step.answer is not None]
 
@@ -120,6 +123,7 @@ class Agent:
         turn: int = 0,
         check: bool | None = None,
         history: Sequence[Turn] = (),
+        keep_going: bool = False,
     ) -> Iterator[Step]:
         """The Steps of `ask` as they happen; everything wrong with the input is raised before the first.
 
@@ -132,8 +136,10 @@ class Agent:
         """
         if not callable(route) and route not in NAMES:
             raise UnknownNameError("route", str(route), NAMES)
-        asked = self.question(question, image=image, audio=audio, video=video, media=media)
+        missing: list[str] | None = [] if keep_going else None
+        asked = self.question(question, image=image, audio=audio, video=video, media=media, missing=missing)
         asked = dataclasses.replace(asked, conversation=_named(conversation), turn=turn, history=tuple(history))
+        asked = dataclasses.replace(asked, missing=tuple(missing or ()))
         bounds = Bounds(
             longest_s=self.settings.answer_s,
             stop=stop or threading.Event(),
@@ -148,10 +154,8 @@ class Agent:
         steps = remembered(steps, asked, self.context.memory)
         return recorded(steps, asked, name, bounds, self.traces)
 
-    def question(
-        self, text: str, *, image: Any = None, audio: Any = None, video: Any = None, media: Any = None
-    ) -> Question:
-        """A Question with its media opened and checked; two media of one name get different ones.
+    def question(self, text: str, *, missing: list[str] | None = None, **media: Any) -> Question:
+        """A Question with its media (image=, audio=, video=, media=) opened and checked, and `missing` as in `open`.
 
         Raises:
             InputError: no question, no media, or more than 8 of them.
@@ -163,10 +167,25 @@ class Agent:
             raise InputError(
                 f"the question has {len(text)} characters; accepted: 1 to {MOST_CHARACTERS}; make it shorter"
             )
-        return Question(text.strip(), self.open(image=image, audio=audio, video=video, media=media))
+        return Question(text.strip(), self.open(**media, missing=missing))
 
-    def open(self, *, image: Any = None, audio: Any = None, video: Any = None, media: Any = None) -> tuple[Media, ...]:
-        """Media through the media door, within this agent's limits."""
+    def open(
+        self,
+        *,
+        image: Any = None,
+        audio: Any = None,
+        video: Any = None,
+        media: Any = None,
+        missing: list[str] | None = None,
+    ) -> tuple[Media, ...]:
+        """Media through the media door, within this agent's limits; two media of one name get different ones.
+
+        Where a list is given as `missing`, the reasons why media are refused go into it, and the others are opened.
+
+        Raises:
+            InputError: no media, or more than 8.
+            MediaError: a medium is refused, or all are.
+        """
         given: list[tuple[Any, Any]] = []
         for value, kind in ((image, Image), (audio, Audio), (video, Video), (media, None)):
             sources = value if isinstance(value, list | tuple) else [] if value is None else [value]
@@ -177,20 +196,28 @@ class Agent:
             raise InputError(f"{len(given)} media were given; accepted: 1 to {MOST_MEDIA}; ask about fewer at a time")
         opened: list[Media] = []
         for source, kind in given:
-            if isinstance(source, Image | Audio | Video):
-                if kind is not None and not isinstance(source, kind):
-                    raise InputError(
-                        f"'{source.name}' is of kind {source.kind}, not {kind.kind}; pass it as {source.kind}"
-                    )
-                medium: Media = source
-            elif kind is None:
-                medium = open_media(source, limits=self.settings.limits)
-            else:
-                medium = kind.open(source, limits=self.settings.limits)
+            try:
+                medium = self._open(source, kind)
+            except MediaError as error:
+                if missing is None or len(given) == 1:
+                    raise
+                missing.append(str(error))
+                continue
             names = {other.name for other in opened}
             free = (n for n in range(1, MOST_MEDIA + 1) if _numbered(medium.name, n) not in names)
             opened.append(dataclasses.replace(medium, name=_numbered(medium.name, next(free))))
+        if missing and not opened:
+            raise MediaError(f"none of the {len(given)} media can be opened: {'; '.join(missing)}")
         return tuple(opened)
+
+    def _open(self, source: Any, kind: Any) -> Media:
+        """One medium; `kind` is what it must be, or None."""
+        if not isinstance(source, Image | Audio | Video):
+            opener = open_media if kind is None else kind.open
+            return opener(source, limits=self.settings.limits)
+        if kind is not None and not isinstance(source, kind):
+            raise InputError(f"'{source.name}' is of kind {source.kind}, not {kind.kind}; pass it as {source.kind}")
+        return source
 
     def forget(self, conversation: str, from_turn: int = 1) -> int:
         """Forget a conversation's turns from one on, and how many things that were."""

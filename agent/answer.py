@@ -20,6 +20,7 @@ class Question:
     conversation: str = ""
     turn: int = 0
     history: tuple[Turn, ...] = ()  # what was asked and said before, oldest first
+    missing: tuple[str, ...] = ()  # why media that were sent with it are not among `media`, a line each
 
     def of_kind(self, kind: str) -> tuple[Media, ...]:
         """The media of one kind: image, audio or video."""
@@ -146,7 +147,7 @@ class Answer:
     measure for every route, a measure of fluency as much as of truth. It is None where the model was never asked or
     does not tell. `error` is why the route could not answer, and then `text` says so; "" where it did. Under `trace_id`
     the whole question is found among the recorded traces. `links` lead from sentences to findings; `check` is there
-    where the answer was checked.
+    where the answer was checked; `notes` say what was looked at and what was not.
     """
 
     route: str
@@ -161,6 +162,21 @@ class Answer:
     links: tuple[Link, ...] = ()
     check: Check | None = None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was looked at of the media and what was not, a sentence each; with several media, which one it is of."""
+        media = {step.name for step in self.trace if step.kind == "media"}
+        told = [
+            step for step in self.trace if step.kind == "note" or (step.kind == "error" and step.name == step.route)
+        ]
+        lines = []
+        for step in told:
+            if "media" in step.data:
+                lines.append(f"{step.data['media']}: {step.text}" if len(media) > 1 else step.text)
+            elif step.data.get("missing"):
+                lines.append(step.text)
+        return tuple(dict.fromkeys(lines))
+
     def to_dict(self) -> dict[str, Any]:
         """The contract of `duet ask --json`."""
         return {
@@ -172,6 +188,7 @@ class Answer:
             "findings": [_finding(finding) for finding in self.findings],
             "links": [link.to_dict(self.findings) for link in self.links],
             "check": self.check.to_dict() if self.check else None,
+            "notes": list(self.notes),
             "trace": [step.to_dict() for step in self.trace],
         }
 

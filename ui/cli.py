@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
-import json
+import io
 import os
 import sys
 import threading
@@ -15,6 +17,7 @@ import typer.core
 import typer.main
 
 from experts.errors import DuetError, UnknownNameError
+from ui.commands.options import tell
 
 COMMANDS: dict[str, str] = {  # command -> module:function, or module:app for a group of commands
     "ask": "ui.commands.ask:ask",
@@ -40,7 +43,7 @@ COMMANDS: dict[str, str] = {  # command -> module:function, or module:app for a 
 SUMMARIES: dict[str, str] = {  # command -> its line in `duet --help`, which imports no command
     "ask": "Ask a question about media.",
     "orchestrate": "Ask with a language model that plans, decides and refines.",
-    "tool": "Run one expert on one file.",
+    "tool": "Run one expert on files.",
     "tools": "List the experts.",
     "run": "Run the tool calls of a plan file and print what they gave, as JSON.",
     "serve": "Serve OpenAI's API at /v1 and MCP at /mcp.",
@@ -110,10 +113,13 @@ def duet() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The `duet` program: exit 0, 1 for a failure, 2 for input that is not accepted; an error is one line on stderr."""
+    if arguments is None:
+        _open_streams()
+    _write_any_text()
     code = run(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and any(thread.name == "duet-expert" for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, AttributeError):
+            sys.stderr.flush()
         os._exit(code)  # an expert that was given up is still in native code, which aborts when Python ends around it
     if code:
         raise SystemExit(code)
@@ -125,15 +131,21 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = app(args=arguments, prog_name="duet", standalone_mode=False) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where what goes wrong can be told
         return (
             code if code != STOPPED else _fail("Interrupted", "stopped", STOPPED, as_json)
         )  # typer's for an interrupt
+    except BrokenPipeError:  # whoever read the output wants no more of it, as `head` does
+        return _hushed()
     except DuetError as error:
         return _fail(type(error).__name__, str(error), error.exit_code, as_json)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("Interrupted", "stopped", STOPPED, as_json)
     except OSError as error:
-        named = f"'{Path(str(error.filename)).name}'" if error.filename else "a file"
+        named = f"'{Path(str(error.filename)).name}'" if error.filename else "a file, or the output,"
+        if _is_full(error):
+            _hushed()  # what waits to be written would fail once more when Python ends
         what = f"{named} cannot be read or written: {error.strerror or type(error).__name__}"
         return _fail("OSError", what, 1, as_json)
     except Exception as error:
@@ -144,6 +156,35 @@ def run(arguments: list[str]) -> int:
             raise
         what = f"a fault in duet itself ({type(error).__name__}); please report it with what DUET_DEBUG=1 shows"
         return _fail("InternalError", what, 1, as_json)
+
+
+def _open_streams() -> None:
+    """Stand-ins for standard streams that are closed: else the next file that is opened would take their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _write_any_text() -> None:
+    """What stdout and stderr cannot encode (Chinese in cp1252, half of a character anywhere) is written as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_full(error: OSError) -> bool:
+    return error.filename is None and error.errno == errno.ENOSPC
+
+
+def _hushed() -> int:
+    """Nothing more goes to stdout, nor is it tried when Python ends."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return 1
 
 
 def _usage_error(error: Exception, arguments: list[str]) -> str | None:
@@ -162,8 +203,7 @@ def _usage_error(error: Exception, arguments: list[str]) -> str | None:
 
 
 def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
-    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    print(json.dumps({"error": {"type": kind, "message": line}}) if as_json else f"duet: {line}", file=sys.stderr)
+    tell(kind, message, as_json)
     return code
 
 

@@ -172,7 +172,9 @@ ROUTES: dict[str, Route] = {"experts": experts, "connector": connector}
 
 
 def media_steps(question: Question, clock: Clock) -> Iterator[Step]:
-    """What was taken in: each medium's id, kind, hash and size."""
+    """What was taken in: each medium's id, kind, hash and size; and what was refused."""
+    for line in question.missing:
+        yield clock.step("note", "media", text=f"not looked at: {line}", data={"missing": True})
     for name, medium in question.by_id().items():
         data: dict[str, Any] = {"id": name, "kind": medium.kind, "sha256": medium.sha256}
         if isinstance(medium, Image):
@@ -183,7 +185,7 @@ def media_steps(question: Question, clock: Clock) -> Iterator[Step]:
             data["frames"] = len(medium.frames)
         yield clock.step("media", medium.name, data=data)
         for note in getattr(medium, "notes", ()):
-            yield clock.step("note", medium.name, text=note)
+            yield clock.step("note", medium.name, text=note, data={"media": medium.name})
 
 
 def stream_reply(

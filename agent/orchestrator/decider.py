@@ -177,7 +177,7 @@ def _looked(
         return clock.step("error", name[:40], text=text, data=about)
     result, begun = looks.done[key]
     if key in looks.reported:
-        return clock.step("note", name, text="asked again: what it found stands", data=about)
+        return clock.step("note", name, text="asked again: what it found stands", data={"again": medium.name})
     looks.reported.add(key)
     with contextlib.suppress(ValueError):
         record.failed[medium.name].remove(name)

@@ -115,7 +115,7 @@ class Memory:
         if keys:
             where.append("key IN (SELECT value FROM json_each(?))")
             values.append(json.dumps(list(keys)))
-        if not self._file.is_file():
+        if not self._base.exists():
             return 0
         with self._writing() as db:
             count = self._drop(db, " AND ".join(where), values)
@@ -126,6 +126,11 @@ class Memory:
             for file in self._file.parent.glob(f"{self._file.stem}-*.faiss"):  # nothing forgotten stays behind
                 file.unlink(missing_ok=True)
         return count
+
+    @property
+    def only_here(self) -> str:
+        """Why nothing is kept on disk, "" where it is."""
+        return self._base.only_here
 
     # -- finding ------------------------------------------------------------------------------------------------
 
@@ -149,7 +154,7 @@ class Memory:
             WeightsError: the embedder's weights are not here.
             DuetError: the memory cannot be read.
         """
-        if k < 1 or (scopes is not None and not scopes) or not self._file.is_file():
+        if k < 1 or (scopes is not None and not scopes) or not self._base.exists():
             return []
         self._embed(scopes, until, stop)
         return self.nearest(self.embedder([text])[0], scopes, k, part=part, keys=keys)
@@ -196,7 +201,7 @@ class Memory:
 
     def rows(self, scope: str, part: str | None = None) -> list[Remembered]:
         """All rows of a scope, in the order in which they came."""
-        if not self._file.is_file():
+        if not self._base.exists():
             return []
         where, values = within_scopes([scope], part)
         with self._reading() as db:
@@ -205,7 +210,7 @@ class Memory:
 
     def scopes(self) -> list[dict[str, Any]]:
         """What is kept: scope, part, rows, bytes, used (seconds since 1970); the latest used first."""
-        if not self._file.is_file():
+        if not self._base.exists():
             return []
         columns = ("scope", "part", "rows", "bytes", "used")
         with self._reading() as db:

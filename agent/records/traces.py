@@ -128,7 +128,7 @@ class Traces:
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         self.flush()
-        if not self._base.file.is_file():
+        if not self._base.exists():
             return []
         try:
             with self._base.transaction() as connection:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
 import json
+import logging
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +19,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 STAMP, WEIGHTS = "converted-from.json", "model.safetensors"
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)  # a folder that cannot be written, and will not be
+_TEMPORARY: dict[str, Path] = {}  # what was made for this run alone
 
 
 def folder_of(name: str) -> Path:
     """The safetensors directory made once from the GGUF of weights row `name`; remade if its source changed.
 
-    transformers needs half a minute to dequantise a GGUF and a tenth of a second to load the result.
+    transformers needs half a minute to dequantise a GGUF and a tenth of a second to load the result. Where Duet's home
+    cannot be written, the result lies in a temporary folder until the program ends.
+
+    Raises:
+        ModelError: it cannot be written: the disk is full.
     """
     from filelock import FileLock
 
@@ -28,13 +40,34 @@ def folder_of(name: str) -> Path:
         return source
     target = catalogue.home() / "converted" / name
     stamp = {"file": files[0].name, "bytes": files[0].stat().st_size, "sha256": catalogue.WEIGHTS[name].files[0].sha256}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
-        done = target / STAMP
-        if done.is_file() and json.loads(done.read_text()) == stamp:
-            return target
-        _convert(files[0], target, stamp)
+    if _is_made_of(target, stamp):  # before the lock, which a folder that cannot be written does not give
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_suffix(".lock")):
+            if not _is_made_of(target, stamp):
+                _convert(files[0], target, stamp)
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise ModelError(
+                f"'{name}' cannot be made ready ({(error.strerror or type(error).__name__).lower()}); it takes "
+                f"{8 * files[0].stat().st_size / 1e9:.1f} GB: make room, or set DUET_HOME to a folder on a larger disk"
+            ) from error
+        if name not in _TEMPORARY:
+            logging.getLogger("duet").warning("'%s' is made ready for this run alone: its folder is read-only", name)
+            folder = Path(tempfile.mkdtemp(prefix="duet-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            _convert(files[0], folder / name, stamp)
+            _TEMPORARY[name] = folder / name
+        return _TEMPORARY[name]
     return target
+
+
+def _is_made_of(folder: Path, stamp: dict[str, Any]) -> bool:
+    try:
+        return bool(json.loads((folder / STAMP).read_text()) == stamp)
+    except (OSError, ValueError):
+        return False
 
 
 def is_ready(name: str) -> bool:
@@ -44,10 +77,8 @@ def is_ready(name: str) -> bool:
 
 def _convert(gguf: Path, target: Path, stamp: dict[str, Any]) -> None:
     """Dequantise `gguf` to float32 safetensors in `target`, which appears whole or not at all."""
-    import shutil
-    import tempfile
-
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -64,7 +95,13 @@ def _convert(gguf: Path, target: Path, stamp: dict[str, Any]) -> None:
         tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
         if model.config.tie_word_embeddings:
             tensors.pop("lm_head.weight", None)
-        save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
+        try:
+            save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:  # which hides the system's reason in a text
+            full = "No space left" in str(error) or "os error 28" in str(error)
+            raise OSError(
+                errno.ENOSPC if full else errno.EIO, os.strerror(errno.ENOSPC if full else errno.EIO)
+            ) from error
         (staged / STAMP).write_text(json.dumps(stamp))
         if target.exists():
             shutil.rmtree(target)

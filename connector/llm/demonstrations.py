@@ -84,6 +84,7 @@ def _read(model: Any, embeddings: torch.Tensor, file: Path) -> Any:
     import os
 
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with torch.inference_mode():
@@ -91,11 +92,14 @@ def _read(model: Any, embeddings: torch.Tensor, file: Path) -> Any:
     tensors = {
         f"{n}.{kind}": getattr(layer, kind).contiguous() for n, layer in enumerate(cache.layers) for kind in KEPT
     }
-    with contextlib.suppress(OSError):  # a full or read-only disk costs the time again, no more
+    staged = file.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError, SafetensorError):  # a full or read-only disk costs the time again, no more
         file.parent.mkdir(parents=True, exist_ok=True)
-        staged = file.with_suffix(f".{os.getpid()}")
-        save_file(tensors, staged)
-        staged.replace(file)
+        try:
+            save_file(tensors, staged)
+            staged.replace(file)
+        finally:
+            staged.unlink(missing_ok=True)
     return cache
 
 

@@ -267,7 +267,18 @@ def test_answer_as_json_has_the_contracts_keys() -> None:
     agent, _ = make_agent([FakeExpert("detect", found("detect", "dog", box=(0, 0, 3, 3)))])
     (answer,) = agent.ask("What?", image=image(), route="experts")
     values = answer.to_dict()
-    assert list(values) == ["route", "text", "confidence", "seconds", "fallback", "findings", "links", "check", "trace"]
+    assert list(values) == [
+        "route",
+        "text",
+        "confidence",
+        "seconds",
+        "fallback",
+        "findings",
+        "links",
+        "check",
+        "notes",
+        "trace",
+    ]
     assert {"expert", "text", "score", "box", "span"} <= set(values["findings"][0])
     assert math.isclose(values["confidence"], P, abs_tol=1e-4)
 

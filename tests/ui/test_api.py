@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import threading
@@ -125,6 +126,14 @@ def test_langchain_chat_model_works(client: Client, monkeypatch: pytest.MonkeyPa
         chat = ChatOpenAI(model="duet-auto", base_url=client.url, api_key="none", max_retries=0, http_client=http)  # type: ignore[arg-type]
         assert chat.invoke([message]).content == "There are two dogs."
         assert "".join(str(chunk.content) for chunk in chat.stream([message])) == "There are two dogs."
+
+
+def test_what_was_looked_at_of_a_medium_is_told(client: Client) -> None:
+    file = io.BytesIO()
+    fakes.image().to_pil().save(file, "TIFF", save_all=True, append_images=[fakes.image(90).to_pil()])
+    scan = {"type": "image_url", "image_url": {"url": data_url(file.getvalue(), "image/tiff")}}
+    assert client.ask([text(ASK), scan]).json()["duet"]["notes"] == ["all 2 pages of it were opened"]
+    assert client.ask([text(ASK), picture()]).json()["duet"]["notes"] == []
 
 
 def test_models_are_the_three_routes(official: openai.OpenAI) -> None:

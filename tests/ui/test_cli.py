@@ -83,7 +83,9 @@ def test_ask_json_is_the_contract(run: Any, photo: str, served: FakeEndpoint) ->
     assert set(values) == {"question", "answers"}
     assert values["question"] == "What is it?"
     (answer,) = values["answers"]
-    assert set(answer) == {"route", "text", "confidence", "seconds", "fallback", "findings", "links", "check", "trace"}
+    about = {"route", "text", "confidence", "seconds", "fallback", "findings", "links", "check", "notes", "trace"}
+    assert set(answer) == about
+    assert answer["notes"] == []
     assert (answer["route"], answer["text"], answer["fallback"]) == ("experts", "A grey square.", None)
     assert answer["confidence"] == pytest.approx(fakes.P)
     assert answer["findings"][0]["box"] == [0, 0, 3, 3]

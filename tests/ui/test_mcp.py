@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -197,3 +198,21 @@ def test_stdio_program_answers_and_its_prints_do_not_disturb(folders: tuple[Path
 def test_sound_is_no_picture_for_the_connector(agent: Agent) -> None:
     result = call(server(agent, Gate()), "connector", media=data_url(wav()), question="What is said?")
     assert result.is_error and "accepted: media = the id of an opened image or video" in said(result)
+
+
+def two_pages() -> str:
+    """A TIFF of two pages as a data: URL."""
+    file = io.BytesIO()
+    image().to_pil().save(file, "TIFF", save_all=True, append_images=[image(90).to_pil()])
+    return data_url(file.getvalue(), "image/tiff")
+
+
+def test_what_was_looked_at_of_a_medium_is_in_the_result(agent: Agent) -> None:
+    serve = server(agent, Gate())
+    asked = call(serve, "ask", question="What is it?", media=[two_pages()], route="both")
+    note = "all 2 pages of it were opened"
+    assert [answer["notes"] for answer in asked.structured_content["answers"]] == [[note], [note]]
+    assert said(asked).splitlines()[2:] == [f"Note: {note}"]
+    looked = call(serve, "detect", media=two_pages())
+    assert looked.structured_content["notes"] == [note]
+    assert said(looked).endswith(f"Note: {note}")

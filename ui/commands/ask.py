@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ui.commands.options import Config, Json, Model, Profile, print_json
+from ui.commands.options import Config, Json, KeepGoing, Model, Profile, print_json, tell
+
+if TYPE_CHECKING:
+    from agent.answer import Step
 
 
 def ask(
@@ -19,6 +23,7 @@ def ask(
         str, typer.Option("--conversation", help="A name; questions under it may point back to earlier media.")
     ] = "",
     check: Annotated[bool, typer.Option("--check", help="Let experts check what the answer claims.")] = False,
+    keep_going: KeepGoing = False,
     as_json: Json = False,
     config: Config = None,
     profile: Profile = None,
@@ -32,10 +37,28 @@ def ask(
 
     agent = Agent(load_settings(config, profile=profile, model=model))
     steps = agent.stream(
-        question, image=image, audio=audio, video=video, route=route, conversation=conversation, check=check or None
+        question,
+        image=image,
+        audio=audio,
+        video=video,
+        route=route,
+        conversation=conversation,
+        check=check or None,
+        keep_going=keep_going,
     )
+    steps = _telling(steps, as_json)
     answers = [step.answer for step in steps if step.answer] if as_json else terminal.answers(question, steps)
     if all(answer.error for answer in answers):
         raise ModelError(f"no answer: {answers[0].error}")
     if as_json:
         print_json({"question": question, "answers": [answer.to_dict() for answer in answers]})
+
+
+def _telling(steps: Iterator[Step], as_json: bool) -> Iterator[Step]:
+    """`steps`, and a line on stderr for each medium that was left out."""
+    told: set[str] = set()
+    for step in steps:
+        if step.data.get("missing") and step.text not in told:  # two routes tell of the same one
+            told.add(step.text)
+            tell("MediaError", step.text, as_json)
+        yield step

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ui.commands.evaluate import counter
-from ui.commands.options import Config, Json, Model, Profile, print_json
+from ui.commands.options import Config, Json, KeepGoing, Model, Profile, print_json, tell
 
 
 def compare(
@@ -22,6 +22,7 @@ def compare(
     limit: Annotated[int, typer.Option("--limit", min=0, help="Questions, equally many of each kind; 0 = all.")] = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Questions at once; 1 times each alone.")] = 1,
     database: Annotated[Path | None, typer.Option("--db", help="The arena's database (default: the app's).")] = None,
+    keep_going: KeepGoing = False,
     as_json: Json = False,
     config: Config = None,
     profile: Profile = None,
@@ -41,6 +42,11 @@ def compare(
     loaded = load_questions(questions)
     benchmark = dataclasses.replace(loaded.benchmark, records=sample(loaded.benchmark.records, limit=limit))
     agent = Agent(load_settings(config, profile=profile, model=model))
+    if keep_going:
+        benchmark, unread = comparison.readable(benchmark, agent)
+        loaded = dataclasses.replace(loaded, refused=(*loaded.refused, *unread))
+        for line in unread:
+            tell("MediaError", line, as_json)
     folder = out or comparison.folder_for(benchmark, agent, chosen)
     with counter() as count:
         found = comparison.compare(benchmark, agent, chosen, folder, shared(database), batch=batch, report=count)

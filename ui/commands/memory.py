@@ -68,12 +68,14 @@ def forget(
     """Forget a scope, or all."""
     from agent.records.memory import open_memory
     from experts.config import load_settings
-    from experts.errors import InputError
+    from experts.errors import DuetError, InputError
 
     if (scope is None) == (not everything):
         raise InputError("say what to forget: a scope of `duet memory list`, or --all, but not both")
     memory = open_memory(load_settings(config))
     count = memory.forget(None if scope is None else _one(memory, scope))
+    if memory.only_here:
+        raise DuetError(f"nothing was forgotten: the memory on disk cannot be written ({memory.only_here.lower()})")
     print(f"forgot {count} things")
 
 

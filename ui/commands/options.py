@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,9 @@ Config = Annotated[
 ]
 Profile = Annotated[str | None, typer.Option("--profile", help="embedded, hub or server.")]
 
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="Leave out media that cannot be read, each with a line on stderr.")
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -23,6 +28,14 @@ Model = Annotated[
 ]
 
 
+def tell(what: str, message: str, as_json: bool, kind: str = "error") -> None:
+    """A line on stderr: `message`, and with --json an object of `kind` (error or note) that says `what` it is of."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    with contextlib.suppress(BrokenPipeError):  # nobody reads it
+        print(json.dumps({kind: {"type": what, "message": line}}) if as_json else f"duet: {line}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
-    """`value` on stdout as JSON; NaN is a fault of ours, not something to print."""
-    print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+    """`value` on stdout as JSON, ASCII where stdout has no Unicode; NaN would be a fault of ours, nothing to print."""
+    unicode = str(getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    print(json.dumps(value, ensure_ascii=not unicode, indent=1, allow_nan=False))

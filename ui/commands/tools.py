@@ -1,35 +1,64 @@
-"""`duet tool`, `duet tools` and `duet run`: one expert on one file, the list of experts, scripted calls of them."""
+"""`duet tool`, `duet tools` and `duet run`: one expert on files, the list of experts, scripted calls of them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ui.commands.options import Config, Json, Profile, print_json
+from ui.commands.options import Config, Json, KeepGoing, Profile, print_json, tell
+
+if TYPE_CHECKING:
+    from experts.base import Finding
+    from experts.config import Limits
+    from experts.media import Media
 
 
 def tool(
     name: Annotated[str, typer.Argument(help="An expert; `duet tools` lists them.")],
-    file: Annotated[str, typer.Argument(help="An image, sound or video file.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Image, sound or video files.")],
+    keep_going: KeepGoing = False,
     as_json: Json = False,
     config: Config = None,
     profile: Profile = None,
 ) -> None:
-    """Run one expert on one file."""
+    """Run one expert on files."""
     import experts
     from agent.expert_calls import look
     from experts.config import load_settings
-    from experts.media import open_media
     from ui import terminal
 
     settings = load_settings(config, profile=profile)
     expert = experts.get(name, settings)
-    findings = look(expert, open_media(file, limits=settings.limits))
+    findings: list[Finding] = []
+    for medium in _opened(files, settings.limits, keep_going, as_json):
+        for note in medium.notes:
+            tell(medium.name, f"{medium.name}: {note}", as_json, "note")
+        findings += look(expert, medium)
     if as_json:
         print_json([finding.to_dict() for finding in findings])
     else:
         terminal.findings(findings)
+
+
+def _opened(files: list[str], limits: Limits, keep_going: bool, as_json: bool) -> list[Media]:
+    """The media of `files`; with `keep_going` those that can be opened, and a line on stderr for each other one.
+
+    Raises:
+        MediaError: one is refused; with `keep_going`, all are.
+    """
+    from experts.errors import MediaError
+    from experts.media import open_media
+
+    opened: list[Media] = []
+    for number, file in enumerate(files, 1):
+        try:
+            opened.append(open_media(file, limits=limits))
+        except MediaError as error:
+            if not keep_going or (number == len(files) and not opened):
+                raise
+            tell("MediaError", str(error), as_json)
+    return opened
 
 
 def tools(as_json: Json = False, config: Config = None, profile: Profile = None) -> None:

@@ -256,7 +256,7 @@ class Completion:
         """What OpenAI's form has no place for."""
         assert self.answer is not None
         values = self.answer.to_dict()
-        return {key: values[key] for key in ("route", "confidence", "seconds", "fallback", "findings")} | {
+        return {key: values[key] for key in ("route", "confidence", "seconds", "fallback", "findings", "notes")} | {
             "error": self.answer.error or None,
             "trace_id": self.answer.trace_id,
             "question": self.asked.question,

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +135,10 @@ class Tools:
         (given,) = box.media
         result = box.call(name, arguments | {"media": given})
         yield Result(
-            content=[types.TextContent(text=result.text)],
+            content=_texts([result.text], medium.notes),
             structured_content={
                 "findings": [finding.to_dict() for finding in result.findings],
+                "notes": list(medium.notes),
                 "seconds": round(result.seconds, 3),
             },
         )
@@ -156,7 +157,7 @@ class Tools:
         said = [answer.text if len(answers) == 1 else f"{answer.route}: {answer.text}" for answer in answers]
         answers_json = [{key: value for key, value in answer.to_dict().items() if key != "trace"} for answer in answers]
         return Result(
-            content=[types.TextContent(text="\n".join(said))],
+            content=_texts(said, dict.fromkeys(note for answer in answers for note in answer.notes)),
             structured_content={"answers": answers_json, "trace_id": answers[0].trace_id},
             is_error=all(answer.error for answer in answers),
         )
@@ -209,6 +210,11 @@ def _only(name: str, arguments: dict[str, Any], known: set[str]) -> None:
     for key in arguments:
         if key not in known:
             raise UnknownNameError(f"argument of '{name}'", str(key), known)
+
+
+def _texts(said: Iterable[str], notes: Iterable[str]) -> list[types.ContentBlock]:
+    """What is said, and what was looked at of the media, for a model that reads no structured content."""
+    return [types.TextContent(text="\n".join([*said, *(f"Note: {note}" for note in notes)]))]
 
 
 def _failed(message: str) -> Result:

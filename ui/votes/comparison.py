@@ -8,12 +8,12 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experts.config import home
-from experts.errors import InputError, UnknownNameError
+from experts.errors import InputError, MediaError, UnknownNameError
 from ui.votes import leaks
 from ui.votes.records import Battle, Side
 from ui.votes.store import VoteStore
@@ -56,6 +56,31 @@ def routes_of(text: str) -> tuple[str, ...]:
     if len(names) < 2:
         raise InputError(f"a comparison needs two routes or more of {', '.join(ROUTES)}; for example experts,connector")
     return names
+
+
+def readable(benchmark: Benchmark, agent: Agent) -> tuple[Benchmark, list[str]]:
+    """The questions whose media can be opened, and for each other file why it cannot.
+
+    Raises:
+        MediaError: none can.
+    """
+    faults: dict[str, MediaError | None] = {}
+    kept = []
+    for record in benchmark.records:
+        for kind, name in record.media.items():
+            if name not in faults:
+                try:
+                    given: dict[str, Any] = {kind: benchmark.path(name)}
+                    agent.open(**given)
+                    faults[name] = None
+                except MediaError as error:
+                    faults[name] = error
+        if all(faults[name] is None for name in record.media.values()):
+            kept.append(record)
+    refused = [error for error in faults.values() if error]
+    if refused and not kept:
+        raise refused[0]
+    return replace(benchmark, records=tuple(kept)), [str(error) for error in refused]
 
 
 def folder_for(benchmark: Benchmark, agent: Agent, routes: Sequence[str]) -> Path:
