@@ -76,8 +76,9 @@ class Page:
         self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(address)
+        self.page.click("#pages button[data-tab-id=chat]")
         self.page.wait_for_selector("#ask textarea")
-        self.page.wait_for_selector("#evidence-list .findings")
+        self.page.wait_for_selector("#evidence-list .evidence")
 
     def give(self, *files: Path, box: str = "#ask") -> None:
         """Choose files for a question."""
@@ -113,28 +114,18 @@ class Page:
         toast.locator(".toast-close").click()
         return told
 
-    def drawn(self, where: str = "#evidence-picture") -> list[list[float]]:
+    def drawn(self, where: str = "#evidence-list") -> list[list[float]]:
         """The boxes drawn on a picture, each (left, top, right, bottom) as shares of its width and height."""
-        self.page.wait_for_selector(f"{where} img.mask")
+        self.page.wait_for_selector(f"{where} .box")
         return list(
             self.page.evaluate(
-                """async (where) => {
-  const base = document.querySelector(where + ' img.base-image').getBoundingClientRect();
-  return Promise.all([...document.querySelectorAll(where + ' img.mask')].map(async (image) => {
-    await image.decode();
-    const at = image.getBoundingClientRect(), canvas = document.createElement('canvas');
-    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-    const draw = canvas.getContext('2d');
-    draw.drawImage(image, 0, 0);
-    const pixels = draw.getImageData(0, 0, canvas.width, canvas.height).data;
-    let [x0, y0, x1, y1] = [canvas.width, canvas.height, 0, 0];
-    for (let y = 0; y < canvas.height; y++) for (let x = 0; x < canvas.width; x++)
-      if (pixels[4 * (y * canvas.width + x) + 3] > 200)
-        [x0, y0, x1, y1] = [Math.min(x0, x), Math.min(y0, y), Math.max(x1, x + 1), Math.max(y1, y + 1)];
-    const across = (x) => (at.left + x / canvas.width * at.width - base.left) / base.width;
-    const down = (y) => (at.top + y / canvas.height * at.height - base.top) / base.height;
-    return [across(x0), down(y0), across(x1), down(y1)];
-  }));
+                """(where) => {
+  const base = document.querySelector(where + ' .frame img').getBoundingClientRect();
+  return [...document.querySelectorAll(where + ' .box')].map((box) => {
+    const at = box.getBoundingClientRect();
+    return [(at.left - base.left) / base.width, (at.top - base.top) / base.height,
+            (at.right - base.left) / base.width, (at.bottom - base.top) / base.height];
+  });
 }""",
                 where,
             )

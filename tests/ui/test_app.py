@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import html
 import json
 import os
 import re
@@ -30,7 +32,7 @@ from agent.answer import Answer, Fallback, Step
 from experts.base import Finding
 from experts.errors import InputError
 from ui.app import faults, words
-from ui.app.components import evidence, side_by_side, steps
+from ui.app.components import answers, asked, evidence, side_by_side, steps
 from ui.app.components.turns import messages, turn_at
 from ui.app.conversations import Conversations, Kept, Turn
 from ui.app.pages import training
@@ -404,25 +406,73 @@ def test_text_of_media_becomes_no_link_no_picture_and_no_html() -> None:
     hostile = "![x](http://a/b.png) [y](http://c) <img src=x onerror=y> **z** `q`\n# head\n- item\n| a | b |"
     shown = MarkdownIt("gfm-like", {"linkify": False}).render(steps.plain(hostile))
     assert set(re.findall(r"<(\w+)", shown)) <= {"p", "br"}
-    listing = evidence.Panel._list(types.SimpleNamespace(links=False), found("ocr", "<script>x</script>"), None, "en")
-    assert "<script>" not in listing
+    assert "<script>" not in evidence.drawn([], found("ocr", "<script>x</script>"))
 
 
-def test_boxes_are_drawn_where_they_are_and_hide_nothing() -> None:
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "<img src=/x> **bold** ![a](/x) & &lt; `q` how?",
+        "7. seven\n- dash\n# head\n    four spaces\n===",
+        "see https://a.example/x or www.a.example or me@a.example",
+    ],
+)
+def test_what_a_person_types_is_shown_as_typed(typed: str) -> None:
+    from markdown_it import MarkdownIt
+
+    turn = Turn(1, typed, "auto")
+    shown = MarkdownIt("gfm-like", {"linkify": False}).render(messages([turn])[0]["content"][-1])
+    assert set(re.findall(r"<(\w+)", shown)) <= {"p", "br"}
+    said = html.unescape(re.sub(r"<[^>]+>", "", shown)).strip().replace("\u00a0", " ").replace("\u2060", "")
+    assert said == typed
+    assert asked.asked(typed).count("<") == asked.asked("").count("<")
+
+
+def test_finding_has_one_number_and_colour_on_its_box_its_chip_and_its_citation() -> None:
     medium = Kept("photo.jpg", "image", str(EXAMPLES / "photo.jpg"))
-    picture, drawn = evidence.boxes(medium, [Finding("detect", "cup", 0.9, (100, 50, 300, 250), source="photo.jpg")])
-    ((mask, label),) = drawn
-    assert (picture.size, mask.shape, label) == ((600, 400), (400, 600), "cup 0.90")
-    assert mask[50, 200] == mask[249, 200] == mask[150, 100] == mask[150, 299] == 1
-    assert mask[49].sum() == mask[250].sum() == 0
-    assert mask[150, 200] < 0.1
+    cup, word = Finding("detect", "cup", 0.9, (120, 40, 300, 240), source="photo.jpg"), Finding("ocr", "EXIT", 0.8)
+    page = evidence.drawn([medium], [cup, word])
+    (box,) = re.findall(r"<button type='button' class='box' [^>]*>", page)
+    chip = re.findall(r"<button type='button' class='chip' [^>]*>", page)[0]
+    assert "left:20.00%;top:10.00%;width:30.00%;height:50.00%" in box and "aria-label='1: cup 0.90'" in box
+    step = Step("expert", "detect", "experts", 0.0, findings=(cup, word))
+    answer = Answer("experts", "There is a cup.", 0.8, 1.0, (cup, word), trace=(step,))
+    cite = answers.with_citations(answer, answer.findings)
+    for element in (box, chip, cite):
+        assert "data-finding='1'" in element and "--c:var(--f1)" in element
+    assert "data-finding='2'" not in cite and page.count("data-finding='2'") == 1
+
+
+def test_connector_cites_no_finding_of_the_experts() -> None:
+    dog = found("detect", "dog")
+    own = Answer("connector", "A dog.", 0.8, 1.0)
+    handed = Answer("connector", "A dog.", 0.8, 1.0, tuple(dog), trace=(Step("expert", "detect", "experts", 0.0),))
+    for answer in (own, handed):
+        assert answers.with_citations(answer, dog) == "A dog."
+        assert steps.linked(answer, dog, 1) == "A dog."
+
+
+def test_findings_are_named_in_chinese_where_there_is_a_name() -> None:
+    page = evidence.drawn([], [Finding("detect", "dog", 0.9, extra={"colour": "brown"})], "zh")
+    assert "狗 (棕色)" in page and "物体" in page
+    from experts.evidence.colours import COLOURS
+
+    assert set(COLOURS) <= set(evidence.COLOUR_WORDS)
+
+
+def test_picture_that_no_browser_draws_is_shown_as_one_that_it_does(tmp_path: Path) -> None:
+    file = tmp_path / "scan.tiff"
+    image().to_pil().save(file)
+    assert evidence.drawn([Kept("scan.tiff", "image", str(file))], found("ocr", "A")).count("scan.shown.jpg") == 1
+    assert (tmp_path / "scan.shown.jpg").is_file()
 
 
 def test_transcript_becomes_subtitles() -> None:
-    said = evidence.subtitles([Finding("speech", "Hello --> <b>", 0.9, span=(1.5, 3.25)), *found("detect", "dog")])
-    assert said == [{"text": "Hello --> <b>", "timestamp": [1.5, 3.25]}]
-    assert evidence.vtt(said).read_text() == "WEBVTT\n\n00:00:01.500 --> 00:00:03.250\nHello --&gt; &lt;b&gt;\n"
-    assert evidence.subtitles(found("detect", "dog")) is None
+    said = [Finding("speech", "Hello --> <b>", 0.9, span=(1.5, 3.25)), *found("detect", "dog")]
+    track = evidence.captions(said)
+    told = base64.b64decode(track.split("base64,")[1].split("'")[0]).decode()
+    assert told == "WEBVTT\n\n00:00:01.500 --> 00:00:03.250\nHello --&gt; &lt;b&gt;\n"
+    assert evidence.captions(found("detect", "dog")) == ""
 
 
 def test_fault_is_told_without_its_text_and_an_error_of_ours_with_it() -> None:

@@ -112,6 +112,9 @@ def test_nothing_that_reaches_the_browser_before_the_vote_tells_a_side(served: S
     first = served.post(choices[0], [None, ["slow"]]).json()
     page = json.dumps(first)
     assert "is stored" in page and "experts" in page and "connector" in page
+    served.post(served.number("explain"), [None, ["missed", "slow"]]).raise_for_status()
+    ((_, voted),) = served.votes.all()
+    assert voted is not None and voted.reasons == ("missed", "slow")
     again = json.dumps(served.post(choices[3], [None, []]).json())
     assert "has its vote already" in again
     assert served.votes.counts() == {"battles": 1, "votes": 1}

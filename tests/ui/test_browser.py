@@ -16,7 +16,7 @@ CUP, SPOON = [190 / 600, 60 / 400, 420 / 600, 330 / 400], [330 / 600, 250 / 400,
 def test_photo_gets_both_answers_their_timelines_boxes_and_links_to_them(page: Page) -> None:
     page.page.click("#route label:has-text('both')")
     page.ask("What is in the picture?", EXAMPLES / "photo.jpg")
-    page.page.wait_for_selector("#evidence-picture img")
+    page.page.wait_for_selector("#evidence-list .frame img")
     page.answered("It stands on a wooden table.")
     for route in ("experts", "connector"):
         page.page.click(f"#chat :text('{route} · How it was answered')")
@@ -28,15 +28,13 @@ def test_photo_gets_both_answers_their_timelines_boxes_and_links_to_them(page: P
     assert "cup" in listed and "spoon" in listed
     assert page.drawn() == [pytest.approx(CUP, abs=0.01), pytest.approx(SPOON, abs=0.01)]
     page.page.click("#chat a[href='#evidence-1-2']")
-    page.page.wait_for_selector("#evidence-list button[data-number='2'][aria-current]")
-    page.page.wait_for_function("document.querySelectorAll('#evidence-picture img.mask').length === 1")
-    assert page.drawn() == [pytest.approx(SPOON, abs=0.01)]
+    page.page.wait_for_selector("#evidence-list button.chip[data-finding='2'][aria-current]")
     assert page.complaints == []
 
 
 def test_reload_keeps_the_conversation_and_new_begins_another(page: Page) -> None:
     page.ask("What is on the table?", EXAMPLES / "photo.jpg")
-    page.page.wait_for_selector("#evidence-picture img")
+    page.page.wait_for_selector("#evidence-list .frame img")
     page.page.reload()
     page.wait_for("It stands on a wooden table.")
     page.wait_for("What is on the table?")
@@ -55,7 +53,7 @@ def test_stop_ends_the_answer_and_keeps_what_was_said(page: Page) -> None:
     page.wait_for("The picture")
     page.page.click("#ask .stop-button")
     page.page.wait_for_selector("#ask .submit-button")
-    page.page.wait_for_selector("#evidence-picture img")
+    page.page.wait_for_selector("#evidence-list .frame img")
     said = page.said()
     assert "The picture" in said
     assert "wooden table" not in said
@@ -116,10 +114,10 @@ def test_copy_takes_what_was_said_and_nothing_else(page: Page) -> None:
 def test_recording_has_its_transcript_and_a_click_in_it_seeks(page: Page) -> None:
     page.ask("Where does the train leave?", EXAMPLES / "announcement.wav")
     page.wait_for("From platform four.")
-    page.page.wait_for_selector("#evidence-player:not(.hidden)")
-    page.page.click("#evidence-list button[data-number='2']")
-    page.page.wait_for_selector("#evidence-list button[data-number='2'][aria-current]")
-    page.page.wait_for_function("document.querySelector('#evidence-player #time')?.innerText.trim() === '0:01'")
+    page.page.wait_for_selector("#evidence-list audio")
+    page.page.click("#evidence-list button.chip[data-finding='2']")
+    page.page.wait_for_selector("#evidence-list button.chip[data-finding='2'][aria-current]")
+    page.page.wait_for_function("document.querySelector('#evidence-list audio')?.currentTime > 1")
     assert page.complaints == []
 
 
@@ -129,7 +127,7 @@ def test_both_routes_stand_side_by_side(page: Page) -> None:
     for route in ("experts", "connector"):
         page.wait_for("It stands on a wooden table.", f"#compare-{route}")
         page.wait_for("tokens", f"#compare-{route}")
-    assert len(page.drawn("#compare-evidence-experts-picture")) == 2
+    assert len(page.drawn("#compare-evidence-experts-list")) == 2
     assert page.complaints == []
 
 
@@ -156,7 +154,7 @@ def test_one_expert_by_hand_draws_what_it_found(page: Page) -> None:
     page.page.set_input_files("#tool-file input[type=file]", str(EXAMPLES / "photo.jpg"))
     page.page.wait_for_selector("#tool-file .file-preview")
     page.page.click("#tool-run")
-    assert len(page.drawn("#tool-picture")) == 2
+    assert len(page.drawn("#tool-list")) == 2
     assert "2 findings" in page.page.inner_text("#tool-told")
     assert page.complaints == []
 
@@ -189,10 +187,10 @@ def test_keys_alone_ask_choose_the_route_open_the_evidence_and_change_the_page(p
     page.page.focus("#ask textarea")
     keys.press("Enter")
     page.answered("It is 9.")
-    page.page.wait_for_selector("#evidence-list button[data-number='2']")
-    reach(page, "#evidence-list button[data-number='2']")
+    page.page.wait_for_selector("#evidence-list button.chip[data-finding='2']")
+    reach(page, "#evidence-list button.chip[data-finding='2']")
     keys.press("Enter")
-    page.page.wait_for_selector("#evidence-list button[data-number='2'][aria-current]")
+    page.page.wait_for_selector("#evidence-list button.chip[data-finding='2'][aria-current]")
     assert page.complaints == []
 
 
@@ -219,13 +217,18 @@ def test_phone_in_chinese_shows_everything_within_its_width_and_readably(
     page.ask("What is in the picture?", EXAMPLES / "photo.jpg")
     page.answered("It stands on a wooden table.")
     page.wait_for("回答过程")  # and not "How it was answered"
-    page.page.wait_for_selector("#evidence-picture img")
+    page.page.wait_for_selector("#evidence-list .frame img")
     assert page.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    for wide in ("#chat", "#ask", "#evidence-picture", "#evidence-list"):
+    for wide in ("#chat", "#ask", "#evidence-list"):
         box = page.page.locator(wide).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"], wide
     assert page.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
-    for text in ("#chat .bot.message .prose p", "#chat .user.message .prose p", "#evidence-list span", "#ask textarea"):
+    for text in (
+        "#chat .bot.message .prose p",
+        "#chat .user.message .prose p",
+        "#evidence-list .chip span",
+        "#ask textarea",
+    ):
         assert page.contrast(text) >= 4.5, text
     page.page.evaluate("document.activeElement.blur()")
     page.ask("", EXAMPLES / "photo.jpg")

@@ -463,3 +463,13 @@ def test_contestants_are_named_by_the_model_that_answers_on_their_route(store: V
     assert second.a.startswith("experts (tiny#") and second.b.startswith("connector (llava-tiny#")
     assert battle(1, models=models).variant.startswith("tiny + llava-tiny#")
     assert battle(2, models={}).variant.startswith("unknown#")
+
+
+def test_reasons_may_follow_a_vote_whose_choice_stands(store: VoteStore) -> None:
+    store.vote(battle(1), "a")
+    assert store.give_reasons(battle(1).id, ["slow", "missed"]).reasons == ("missed", "slow")
+    with pytest.raises(InputError, match="no reason"):
+        store.give_reasons(battle(1).id, ["ugly"])
+    with pytest.raises(InputError, match="no vote yet"):
+        store.give_reasons("0" * 32, ["slow"])
+    assert store.vote_of(battle(1).id).choice == "a"  # type: ignore[union-attr]

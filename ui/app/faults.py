@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import secrets
 import sqlite3
@@ -36,4 +37,11 @@ def toast(error: BaseException, language: str = "en") -> Any:
     """The same as an error for `raise`, which the page shows as a toast and `gradio_client` as its exception."""
     import gradio as gr
 
-    return gr.Error(message_for(error, language), print_exception=False)
+    return gr.Error(html.escape(message_for(error, language), quote=False), print_exception=False)
+
+
+def warn(text: str) -> None:
+    """A toast that says `text`, in which nothing is HTML: it may hold the name of a file."""
+    import gradio as gr
+
+    gr.Warning(html.escape(text, quote=False))

@@ -21,32 +21,15 @@ if TYPE_CHECKING:
     from agent.agent import Agent
 
 PAGES: dict[str, str] = {  # the tab's word -> module:function that draws it
+    "compare": "ui.app.pages.compare:build",  # the front page
     "chat": "ui.app.pages.chat:build",
-    "compare": "ui.app.pages.compare:build",
     "arena": "ui.app.pages.arena:build",
     "leaderboard": "ui.app.pages.leaderboard:build",
     "batch": "ui.app.pages.batch:build",
     "tools": "ui.app.pages.tools:build",
     "training": "ui.app.pages.training:build",
 }
-CSS = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8")
-# A file field that still names a file does not notice when the same one is chosen again. What is copied of an answer
-# is what it says: no figures, no links to its evidence, none of the backslashes that keep Markdown from reading it.
-HEAD = r"""<script>
-document.addEventListener('click', (event) => {
-  if (event.target instanceof HTMLInputElement && event.target.type === 'file') event.target.value = '';
-}, true);
-window.addEventListener('unhandledrejection', (event) => {  // a recording that is attached while its waveform loads
-  if (event.reason?.name === 'AbortError') event.preventDefault();
-});
-if (navigator.clipboard) {
-  const write = navigator.clipboard.writeText.bind(navigator.clipboard);
-  navigator.clipboard.writeText = (text) => write(text
-    .replace(/\s*<small>.*?<\/small>/gs, '')
-    .replace(/ ?\[\\\[[^\]]*\\\]\]\(#evidence[^)]*\)/g, '')
-    .replace(/\\([\\`*_\[\]<>~|#+=-])/g, '$1'));
-}
-</script>"""
+HERE = Path(__file__).parent
 KEPT_S = 24 * 3600  # how long uploads and drawn pictures stay
 SWITCH_S = 0.0005  # how long a thread that works keeps the others waiting, the one that serves pages among them
 MCP_AT_ONCE, MCP_QUEUE, MCP_BODY = 2, 16, 64 << 20  # calls over MCP that work and that wait; bytes of one
@@ -89,7 +72,7 @@ def launch(
     app: gr.Blocks, agent: Agent | None = None, *, host: str = "127.0.0.1", port: int | None = None, **options: Any
 ) -> tuple[Any, str, Any]:
     """Serve the app, and with `agent` its tools over MCP at /mcp; what `Blocks.launch` returns. `options` go to it."""
-    import gradio as gr
+    from ui.app.theme import style, theme
 
     sys.setswitchinterval(SWITCH_S)
     limits = options.pop("limits")
@@ -108,13 +91,9 @@ def launch(
         mcp_server=False,  # gradio's own would offer its handlers; the server at /mcp is the one of `duet serve`
         app_kwargs=_web(agent, host),
         i18n=words.i18n(),
-        theme=gr.themes.Default(
-            primary_hue="teal",
-            font=["ui-sans-serif", "system-ui", "sans-serif"],  # no font is fetched from anywhere
-            font_mono=["ui-monospace", "Consolas", "monospace"],
-        ),
-        css=CSS,
-        head=HEAD,
+        theme=theme(),
+        css=style(),
+        head=f"<script>{(HERE / 'app.js').read_text(encoding='utf-8')}</script>",
         quiet=True,
         **options,
     )

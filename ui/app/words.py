@@ -52,15 +52,27 @@ WORDS: dict[str, tuple[str, str]] = {  # key -> (English, Chinese)
         "What an answer rests on appears here: boxes on the picture, the transcript under the player.",
         "答案的依据显示在这里：图上的框、播放器下的文字记录。",
     ),
+    "expert_detect": ("Objects", "物体"),
+    "expert_tag": ("Looks like", "看起来像"),
+    "expert_ocr": ("Text", "文字"),
+    "expert_caption": ("Caption", "描述"),
+    "expert_speech": ("Speech", "语音"),
+    "expert_video": ("Film", "影片"),
+    "no_says": (
+        "This route looks through soft tokens alone; there is nothing to point at.",
+        "此路线只通过软标记观察，没有可指出的位置。",
+    ),
+    "nothing_found": ("The experts found nothing.", "专家没有发现任何内容。"),
     "medium": ("Medium", "媒体"),
     "more": ("and {0} more", "另有 {0} 项"),
     "unread": ("This file could not be shown.", "无法显示此文件。"),
     # compare
-    "compare_about": (
-        "One question, both routes, side by side. They share this machine, so each is slower than alone.",
-        "同一个问题，两条路线并排回答。两者共用本机，因此各自都比单独运行慢。",
-    ),
     "stop": ("Stop", "停止"),
+    "reason_missed": ("missed an object", "漏看物体"),
+    "reason_misread": ("misread text", "读错文字"),
+    "reason_misheard": ("misheard", "听错"),
+    "reason_invented": ("invented something", "凭空捏造"),
+    "reason_slow": ("too slow", "太慢"),
     # tools
     "expert": ("Expert", "专家"),
     "file": ("File", "文件"),
@@ -105,8 +117,12 @@ WORDS: dict[str, tuple[str, str]] = {  # key -> (English, Chinese)
         "Something failed inside Duet ({0}). Ask again; if it stays, look for this request in the server's log.",
         "Duet 内部出错（{0}）。请重试；若仍出错，请在服务器日志中查找此请求。",
     ),
-    "s_says": ("what the connector says", "连接器的内容"),
+    "s_says": ("What its soft tokens stand for", "软标记所代表的内容"),
 }
+
+WORDS["no_evidence_html"] = (  # type: ignore[assignment]
+    *(f"<div class='evidence'><p>{told}</p></div>" for told in WORDS["no_evidence"]),
+)
 
 
 def add(words: dict[str, tuple[str, str]]) -> None:

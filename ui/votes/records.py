@@ -110,7 +110,8 @@ def comparisons(
             f"{side.route} ({variant(battle.models, side.route)})" if by == "variant" else side.route for side in sides
         )
         a_words, b_words = (len(side.shown.split()) for side in sides)
-        a_s, b_s = (side.seconds if side.whole and not side.error else None for side in sides)
+        alone = not battle.models.get("open")  # answers side by side slow each other, so their times are not ranked
+        a_s, b_s = (side.seconds if alone and side.whole and not side.error else None for side in sides)
         media = "+".join(sorted({medium["kind"] for medium in battle.media}))
         made.append(Comparison(a, b, outcome, battle.kind, media, a_words, b_words, a_s, b_s))
     return made

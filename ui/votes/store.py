@@ -57,12 +57,18 @@ CREATE TABLE IF NOT EXISTS votes (
     reasons TEXT NOT NULL CHECK (json_valid(reasons)),
     voted_at REAL NOT NULL
 ) STRICT;
-CREATE TRIGGER IF NOT EXISTS votes_stand BEFORE UPDATE ON votes
-    BEGIN SELECT RAISE(ABORT, 'a vote stands'); END;
 CREATE TRIGGER IF NOT EXISTS votes_stay BEFORE DELETE ON votes
     BEGIN SELECT RAISE(ABORT, 'a vote stays'); END;
 CREATE TRIGGER IF NOT EXISTS battles_stand BEFORE UPDATE ON battles
     BEGIN SELECT RAISE(ABORT, 'a battle stands'); END;
+"""
+# What a vote says stands; its reasons may be told after it. Made anew at each opening: older files have a stricter one.
+VOTES_STAND = """
+BEGIN IMMEDIATE;
+DROP TRIGGER IF EXISTS votes_stand;
+CREATE TRIGGER votes_stand BEFORE UPDATE OF battle, choice, voted_at ON votes
+    BEGIN SELECT RAISE(ABORT, 'a vote stands'); END;
+COMMIT;
 """
 
 
@@ -122,6 +128,9 @@ class VoteStore:
         if not there:
             _set_wal(base)
             base.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
+        trigger = base.execute("SELECT sql FROM sqlite_master WHERE name = 'votes_stand'").fetchone()
+        if not trigger or "UPDATE OF" not in trigger[0]:
+            base.executescript(VOTES_STAND)
 
     def close(self) -> None:
         """Give the file back; the next use opens it again."""
@@ -145,10 +154,8 @@ class VoteStore:
         """
         if choice not in CHOICES:
             raise InputError(f"{choice!r} is no vote; accepted: {', '.join(CHOICES)}")
-        if unknown := sorted(set(reasons) - set(REASONS)):
-            raise InputError(f"{unknown[0]!r} is no reason; accepted: {', '.join(REASONS)}")
         name = battle if isinstance(battle, str) else battle.id
-        vote = Vote(name, choice, tuple(r for r in REASONS if r in reasons), fresh=True)
+        vote = Vote(name, choice, _ordered(reasons), fresh=True)
         with self._writing():
             if isinstance(battle, Battle):
                 self._add(battle)
@@ -158,6 +165,21 @@ class VoteStore:
             stored = vote if fresh else self.vote_of(name)
         assert stored is not None, "a vote that is refused is there already"
         return stored
+
+    def give_reasons(self, battle: str, reasons: Sequence[str]) -> Vote:
+        """Replace the reasons of a vote that is stored; what was chosen stands.
+
+        Raises:
+            InputError: an unknown reason, or no vote of this battle.
+        """
+        told = _ordered(reasons)
+        with self._writing():
+            query = "UPDATE votes SET reasons = ? WHERE battle = ?"
+            if not self._base.execute(query, (as_json(told), battle)).rowcount:
+                raise InputError("this battle has no vote yet; vote first")
+            vote = self.vote_of(battle)
+        assert vote is not None, "its row was just written"
+        return vote
 
     def merge(self, pairs: Iterable[tuple[Battle, Vote | None]]) -> tuple[int, int]:
         """Take in battles with their votes from elsewhere, all or none; returns how many of each were new.
@@ -298,6 +320,13 @@ class VoteStore:
 
 _SHARED: dict[Path, VoteStore] = {}
 _SHARED_LOCK = threading.Lock()
+
+
+def _ordered(reasons: Sequence[str]) -> tuple[str, ...]:
+    """Known reasons, each once and in the usual order."""
+    if unknown := sorted(set(reasons) - set(REASONS)):
+        raise InputError(f"{unknown[0]!r} is no reason; accepted: {', '.join(REASONS)}")
+    return tuple(reason for reason in REASONS if reason in reasons)
 
 
 def _set_wal(base: sqlite3.Connection) -> None:

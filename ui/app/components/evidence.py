@@ -1,205 +1,206 @@
-"""The evidence panel: boxes on the picture, the transcript under the player, and the list that leads to both."""
+"""Evidence as every page shows it: boxes on the picture, the transcript under the player, a chip for each finding.
+
+A finding has one number and one colour, shared by its box, its chip and the citations of it in an answer; ui/app/app.js
+lights all of them where one is pointed at or has the focus, within the nearest element of class "linked".
+"""
 
 from __future__ import annotations
 
+import base64
 import html
-import secrets
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from experts.base import Finding
-from experts.config import home
 from ui.app import words
+from ui.app.components.asked import address, picture
 from ui.app.components.steps import clock
 from ui.app.conversations import Kept
 
-MOST_BOXES = 16  # drawn at once: each is a picture of its own; any other is drawn when it is chosen
+MOST_BOXES = 24  # drawn on one medium, the surest first
 MOST_LISTED = 60
-SHOWN_PX = 960  # longest side of the picture on the page
-EDGE_PX = 3
-AWAY: Any = "hidden"  # on the page all the same: one that was taken off it comes back without its file
+MOST_SAID = 8  # things that a connector says
+COLOURS = 10  # --f0 to --f9 of theme.css; a finding's colour is its number's last digit, as in the links of a chat
+COLOUR_WORDS = {
+    "black": "黑色", "white": "白色", "grey": "灰色", "gray": "灰色", "red": "红色", "orange": "橙色", "yellow": "黄色",
+    "green": "绿色", "blue": "蓝色", "purple": "紫色", "pink": "粉色", "brown": "棕色", "beige": "米色", "cyan": "青色",
+    "teal": "蓝绿色",
+}  # fmt: skip
+EXPERTS = ("detect", "tag", "ocr", "caption", "speech", "video")  # those with a word of their own: expert_NAME
 
-# A click in the list, or a link to #evidence-TURN-NUMBER anywhere on the page, asks for that finding. A film that comes
-# back to the page does not begin where it was told to, so it is wound on once it can be.
-ON_LOAD = """
-const ask = (turn, number) => {
-  trigger('click', {turn: turn, number: number});
-  let left = 40;
-  const wind = () => {
-    const at = element.querySelector(`button[data-number="${number}"][aria-current]`)?.dataset.at;
-    const film = document.querySelector(`#${element.closest('[id$=-list]').id.replace(/list$/, 'film')} video`);
-    if (at && film && film.readyState > 0) film.currentTime = Number(at);
-    else if (left-- > 0) setTimeout(wind, 100);
-  };
-  setTimeout(wind, 100);
-};
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-number]');
-  if (button) ask(0, Number(button.dataset.number));
+# A link to a finding of an earlier turn asks for that turn's evidence.
+FOLLOW = """
+document.addEventListener('click', (event) => {
+  const link = event.target.closest?.('a[href^="#evidence-"]');
+  if (!link) return;
+  event.preventDefault();
+  const [turn, number] = link.getAttribute('href').split('-').slice(1).map(Number);
+  if (element.querySelector('.evidence')?.dataset.turn !== String(turn)) trigger('click', {turn: turn, number: number});
+  element.scrollIntoView({behavior: 'smooth', block: 'nearest'});
 });
-if (element.querySelector('.follows-links')) {
-  document.addEventListener('click', (event) => {
-    const link = event.target.closest && event.target.closest('a[href^="#evidence-"]');
-    if (!link) return;
-    event.preventDefault();
-    const [turn, number] = link.getAttribute('href').split('-').slice(1).map(Number);
-    ask(turn, number);
-    element.scrollIntoView({behavior: 'smooth', block: 'nearest'});
-  });
-}
 """
 
 
 class Panel:
-    """The components of one panel, drawn where it is made; `outputs` takes what `show` returns."""
+    """One panel, drawn where it is made; `outputs` takes what `show` returns."""
 
-    def __init__(self, *, links: bool = False, name: str = "evidence") -> None:
+    def __init__(self, *, links: bool = False, name: str = "evidence", empty: str | None = None) -> None:
+        """`links`: it follows links to the findings of any turn. `empty` stands in it at first instead of the hint."""
         import gradio as gr
 
-        self.links = links
-        self.picture = gr.AnnotatedImage(
-            label=words.word("evidence"), visible=AWAY, elem_id=f"{name}-picture", show_legend=False, height="auto"
-        )
-        self.player = gr.Audio(
-            label=words.word("evidence"),
-            visible=AWAY,
-            interactive=False,
-            elem_id=f"{name}-player",
-            buttons=["download"],
-        )
-        self.film = gr.Video(label=words.word("evidence"), visible=AWAY, interactive=False, elem_id=f"{name}-film")
-        self.listing = gr.HTML(
-            self._list([], None, "en"), js_on_load=ON_LOAD, elem_id=f"{name}-list", elem_classes="evidence"
-        )
-        self.outputs: list[Any] = [self.picture, self.player, self.film, self.listing]
+        value: Any = words.word("no_evidence_html") if empty is None else empty
+        self.listing = gr.HTML(value, js_on_load=FOLLOW if links else "", elem_id=f"{name}-list")
+        self.outputs: list[Any] = [self.listing]
 
     def clear(self, language: str = "en", empty: str | None = None) -> list[Any]:
-        """Updates for an empty panel."""
-        import gradio as gr
-
-        hidden = [gr.AnnotatedImage(value=None, visible=AWAY), gr.Audio(value=None, visible=AWAY)]
-        listing = self._list([], None, language, empty)
-        return [*hidden, gr.Video(value=None, visible=AWAY), gr.HTML(listing)]
+        """Updates for a panel without findings; `empty` is what it says then."""
+        told = words.say(language, "no_evidence") if empty is None else empty
+        return [f"<div class='evidence'><p>{html.escape(told)}</p></div>" if told else ""]
 
     def show(
-        self, media: Sequence[Kept], findings: Sequence[Finding], language: str = "en", chosen: int = 0
+        self, media: Sequence[Kept], findings: Sequence[Finding], language: str = "en", chosen: int = 0, turn: int = 0
     ) -> list[Any]:
-        """Updates that show `findings` in `media`; the one of number `chosen`, from 1, is pointed at, its medium shown.
-
-        Without one, the first medium that something was found in is shown.
-        """
-        import gradio as gr
-
-        picked = findings[chosen - 1] if 0 < chosen <= len(findings) else None
-        medium = _medium(media, findings, picked)
-        if medium is None:
-            return self.clear(language)
-        picture, player, film = self.clear(language)[:3]
-        inside = [f for f in findings if f.source in ("", medium.name)]
-        at = picked.span[0] if picked and picked.span else 0.0
-        if medium.kind == "image":
-            drawn = boxes(medium, [picked] if picked and picked.box else inside)
-            picture = gr.AnnotatedImage(value=drawn, visible=True if drawn else AWAY, label=medium.name)
-        elif medium.kind == "audio":
-            player = gr.Audio(
-                value=medium.path, visible=True, label=medium.name, subtitles=subtitles(inside), playback_position=at
-            )
-        else:
-            said = subtitles(inside)
-            film = gr.Video(
-                value=medium.path,
-                visible=True,
-                label=medium.name,
-                subtitles=str(vtt(said)) if said else None,
-                playback_position=at,
-            )
-        return [picture, player, film, gr.HTML(self._list(findings, picked, language))]
-
-    def _list(
-        self, findings: Sequence[Finding], picked: Finding | None, language: str, empty: str | None = None
-    ) -> str:
-        """The findings as buttons, by expert."""
-        follows = " follows-links" if self.links else ""
-        if not findings:
-            told = words.say(language, "no_evidence") if empty is None else empty
-            return f'<div class="findings{follows}"><p>{html.escape(told)}</p></div>'
-        several = len({finding.source for finding in findings}) > 1
-        rows, expert = [], ""
-        for number, finding in enumerate(findings[:MOST_LISTED], 1):
-            if finding.expert != expert:
-                expert = finding.expert
-                rows.append(f"<h4>{html.escape(expert)}</h4>")
-            when = f"<time>{clock(finding.span[0])}</time> " if finding.span else ""
-            colour = f" ({finding.extra['colour']})" if finding.extra.get("colour") else ""
-            source = f" · {finding.source}" if several else ""
-            marked = ' aria-current="true"' if finding is picked else ""
-            marked += f' data-at="{finding.span[0]}"' if finding.span else ""
-            rows.append(
-                f'<button type="button" data-number="{number}"{marked}><b>{number}</b> {when}'
-                f"<span>{html.escape(finding.text + colour)}</span> "
-                f"<small>{finding.score:.2f}{html.escape(source)}</small></button>"
-            )
-        if len(findings) > MOST_LISTED:
-            rows.append(f"<p>{html.escape(words.say(language, 'more', len(findings) - MOST_LISTED))}</p>")
-        return f'<div class="findings{follows}">{"".join(rows)}</div>'
+        """Updates that show `findings` in `media`; the one of number `chosen`, from 1, is marked."""
+        return [drawn(media, findings, language, chosen, turn)] if findings else self.clear(language)
 
 
-def boxes(medium: Kept, findings: Sequence[Finding]) -> tuple[Any, list[Any]] | None:
-    """A picture of at most SHOWN_PX and the boxes in it with their names; None where the file is gone."""
+def drawn(
+    media: Sequence[Kept], findings: Sequence[Finding], language: str = "en", chosen: int = 0, turn: int = 0
+) -> str:
+    """HTML of the media with their boxes and players, and of all findings as chips, by expert."""
+    numbered = list(enumerate(findings, 1))
+    figures = []
+    for medium in media:
+        inside = [(n, f) for n, f in numbered if f.source in ("", medium.name)]
+        if inside or len(media) == 1:
+            figures.append(_figure(medium, inside, language, several=len(media) > 1))
+    chips, expert = [], ""
+    for number, finding in numbered[:MOST_LISTED]:
+        if finding.expert != expert:
+            expert = finding.expert
+            chips.append(f"<h4>{html.escape(named(expert, language))}</h4>")
+        chips.append(_chip(number, finding, language, len(media) > 1, number == chosen))
+    if len(numbered) > MOST_LISTED:
+        chips.append(f"<p>{words.say(language, 'more', len(numbered) - MOST_LISTED)}</p>")
+    return f"<div class='evidence' data-turn='{turn}'>{''.join(figures)}<div class='chips'>{''.join(chips)}</div></div>"
+
+
+def said(things: Sequence[str], language: str = "en") -> str:
+    """HTML of what a connector's soft tokens stand for, where it can tell; these are its own, not the experts'."""
+    title = html.escape(words.say(language, "s_says"))
+    if not things:
+        told = html.escape(words.say(language, "no_says"))
+        return f"<div class='evidence'><div class='chips'><p>{told}</p></div></div>"
+    chips = "".join(f"<span class='chip soft'>{html.escape(thing)}</span>" for thing in things[:MOST_SAID])
+    return f"<div class='evidence'><div class='chips'><h4>{title}</h4>{chips}</div></div>"
+
+
+def colour(number: int) -> str:
+    """The CSS that gives an element the colour of finding `number`, from 1."""
+    return f"--c:var(--f{number % COLOURS})"
+
+
+def named(expert: str, language: str) -> str:
+    """What an expert finds, in words."""
+    return words.say(language, f"expert_{expert}") if expert in EXPERTS else expert
+
+
+def label(finding: Finding, language: str) -> str:
+    """What was found: things that the detector names, and colours, also in Chinese."""
+    text, tint = finding.text, str(finding.extra.get("colour") or "")
+    if language == "zh":
+        from experts.evidence.asked import translations
+
+        if finding.expert == "detect":
+            text = next(iter(translations(text).get("zh", ())), text)
+        tint = COLOUR_WORDS.get(tint, tint)
+    return f"{text} ({tint})" if tint else text
+
+
+def _chip(number: int, finding: Finding, language: str, several: bool, chosen: bool) -> str:
+    when = f"<time>{clock(finding.span[0])}</time>" if finding.span else ""
+    source = f" · {finding.source}" if several else ""
+    marks = (f" data-at='{finding.span[0]}'" if finding.span else "") + (" aria-current='true'" if chosen else "")
+    return (
+        f"<button type='button' class='chip' data-finding='{number}' style='{colour(number)}'{marks}>"
+        f"<b>{number}</b>{when}<span>{html.escape(label(finding, language))}</span>"
+        f"<small>{finding.score:.2f}{html.escape(source)}</small></button>"
+    )
+
+
+def _figure(medium: Kept, inside: Sequence[tuple[int, Finding]], language: str, *, several: bool) -> str:
+    name = html.escape(medium.name, quote=True)
+    caption = f"<figcaption>{name}</figcaption>" if several else ""
+    if medium.kind == "audio":
+        shown = f"<audio controls preload='metadata' src='{address(medium.path)}' aria-label='{name}'></audio>"
+    elif medium.kind == "video":
+        track = captions([f for _, f in inside])
+        boxes = "".join(_film_box(n, f, language) for n, f in _boxed(inside) if f.span)
+        shown = (
+            f"<div class='frame'><video controls preload='metadata' src='{address(medium.path)}' aria-label='{name}'>"
+            f"{track}</video>{boxes}</div>"
+        )
+    else:
+        size = _size(medium)
+        boxes = "".join(_box(n, f, size, language) for n, f in _boxed(inside)) if size else ""
+        shown = f"<div class='frame'><img src='{address(picture(medium.path))}' alt='{name}'>{boxes}</div>"
+    return f"<figure>{shown}{caption}</figure>"
+
+
+def _boxed(inside: Sequence[tuple[int, Finding]]) -> list[tuple[int, Finding]]:
+    """Findings with a box, the largest first, so that a small one lies on top and can be pointed at."""
+    boxed = sorted(((n, f) for n, f in inside if f.box), key=lambda one: -one[1].score)[:MOST_BOXES]
+    return sorted(boxed, key=lambda one: -_area(one[1]))
+
+
+def _area(finding: Finding) -> float:
+    x0, y0, x1, y1 = finding.box or (0, 0, 0, 0)
+    return (x1 - x0) * (y1 - y0)
+
+
+def _box(number: int, finding: Finding, size: tuple[int, int], language: str) -> str:
+    wide, high = size
+    x0, x1 = (min(max(value, 0), wide) / wide * 100 for value in (finding.box or ())[::2])
+    y0, y1 = (min(max(value, 0), high) / high * 100 for value in (finding.box or ())[1::2])
+    place = f"left:{x0:.2f}%;top:{y0:.2f}%;width:{max(x1 - x0, 0.5):.2f}%;height:{max(y1 - y0, 0.5):.2f}%"
+    inner = " inner" if y0 < 8 else ""  # its name has no room above it
+    return _button(number, finding, language, f"style='{place};{colour(number)}'", inner)
+
+
+def _film_box(number: int, finding: Finding, language: str) -> str:
+    begin, end = finding.span or (0.0, 0.0)
+    where = " ".join(f"{value:.1f}" for value in finding.box or ())
+    times = f"data-from='{begin}' data-to='{max(end, begin + 0.5)}'"
+    return _button(number, finding, language, f"data-box='{where}' {times} hidden style='{colour(number)}'", "")
+
+
+def _button(number: int, finding: Finding, language: str, marks: str, kind: str) -> str:
+    told = html.escape(f"{label(finding, language)[:40]} {finding.score:.2f}", quote=True)
+    return (
+        f"<button type='button' class='box{kind}' data-finding='{number}' {marks} aria-label='{number}: {told}'>"
+        f"<span>{told}</span></button>"
+    )
+
+
+def _size(medium: Kept) -> tuple[int, int] | None:
     from experts.errors import DuetError
     from experts.media import Image
 
     try:
         image = Image.open(medium.path)
-    except DuetError:
+    except DuetError:  # the file is gone: what was found is still listed
         return None
-    picture = image.to_pil()
-    share = min(SHOWN_PX / max(picture.size), 1.0)
-    picture = picture.resize((max(round(picture.width * share), 1), max(round(picture.height * share), 1)))
-    drawn = []
-    boxed = sorted((f for f in findings if f.box and f.source in ("", medium.name)), key=lambda f: -f.score)
-    for finding in boxed[:MOST_BOXES]:
-        x0, y0, x1, y1 = (round(value * share) for value in finding.box or ())
-        x0, y0 = max(min(x0, picture.width - 4), 0), max(min(y0, picture.height - 4), 0)
-        x1, y1 = min(max(x1, x0 + 4), picture.width), min(max(y1, y0 + 4), picture.height)
-        drawn.append((_frame(picture.size, x0, y0, x1, y1), f"{finding.text[:40]} {finding.score:.2f}"))
-    return picture, drawn
+    return image.width, image.height
 
 
-def _frame(size: tuple[int, int], x0: int, y0: int, x1: int, y1: int) -> Any:
-    """A box as opacities [height, width]: its edge, and a breath of colour inside that hides nothing."""
-    import numpy as np
-
-    mask = np.zeros((size[1], size[0]))
-    mask[y0:y1, x0:x1] = 1.0
-    mask[y0 + EDGE_PX : y1 - EDGE_PX, x0 + EDGE_PX : x1 - EDGE_PX] = 0.06
-    return mask
-
-
-def subtitles(findings: Sequence[Finding]) -> list[dict[str, Any]] | None:
-    """What was said, as a player takes it; None where nothing was."""
-    said = [f for f in findings if f.span and f.expert == "speech"]
-    return [{"text": f.text, "timestamp": list(f.span or ())} for f in said] or None
-
-
-def vtt(said: Sequence[dict[str, Any]]) -> Path:
-    """The subtitles as a WebVTT file, for a film."""
+def captions(findings: Sequence[Finding]) -> str:
+    """What was said as a film's subtitles; "" where nothing was."""
+    spoken = [f for f in findings if f.span and f.expert == "speech"]
+    if not spoken:
+        return ""
     lines = ["WEBVTT", ""]
-    for cue in said:
-        begin, end = (f"{int(s) // 3600:02}:{int(s) // 60 % 60:02}:{s % 60:06.3f}" for s in cue["timestamp"])
-        lines += [f"{begin} --> {end}", html.escape(" ".join(cue["text"].split()), quote=False), ""]
-    folder = home() / "ui" / "gradio"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{secrets.token_hex(8)}.vtt"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
-
-
-def _medium(media: Sequence[Kept], findings: Sequence[Finding], picked: Finding | None) -> Kept | None:
-    names = [picked.source] if picked else [finding.source for finding in findings]
-    for name in names:
-        for medium in media:
-            if medium.name == name:
-                return medium
-    return media[0] if media else None
+    for finding in spoken:
+        begin, end = (f"{int(s) // 3600:02}:{int(s) // 60 % 60:02}:{s % 60:06.3f}" for s in finding.span or ())
+        lines += [f"{begin} --> {end}", html.escape(" ".join(finding.text.split()), quote=False), ""]
+    data = base64.b64encode("\n".join(lines).encode()).decode()
+    return f"<track kind='subtitles' default src='data:text/vtt;base64,{data}'>"

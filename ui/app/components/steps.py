@@ -113,7 +113,7 @@ class Timeline:
         if part.aside and part.text:
             entries.append((say(self.language, "s_first"), plain(part.text.strip()), 0.0))
         for number, (told, body, took) in enumerate(entries):
-            metadata = {"title": told, "id": f"{key}.{number}", "parent_id": key, "status": "done"}
+            metadata = {"title": plain(told), "id": f"{key}.{number}", "parent_id": key, "status": "done"}
             if took >= 0.0005:
                 metadata["log"] = duration(took)
             made.append({"role": "assistant", "content": body, "metadata": metadata})
@@ -172,7 +172,7 @@ def detail(step: Step, language: str) -> str:
             f"{len(data.get('images', ()))} × {data.get('features')} → {data.get('tokens')} {say(language, 'tokens')}"
         )
     if step.kind == "connect":
-        return "\n".join(f"- {thing}" for thing in says(step)) or say(language, "s_connect")
+        return "\n".join(f"- {plain(thing)}" for thing in says(step)) or say(language, "s_connect")
     if step.kind == "llm":
         adapter = f" + `{data['adapter']}`" if data.get("adapter") else ""
         return (
@@ -185,7 +185,7 @@ def detail(step: Step, language: str) -> str:
 def says(step: Step) -> list[str]:
     """The things that a connector names, where it can tell them: what its soft tokens stand for."""
     return [
-        f"{plain(' '.join(str(slot[key]) for key in ('colour', 'name', 'place') if slot.get(key)))} {slot['score']:.2f}"
+        f"{' '.join(str(slot[key]) for key in ('colour', 'name', 'place') if slot.get(key))} {slot['score']:.2f}"
         for picture in step.data.get("says", ())
         for slot in picture
         if slot["score"] > SURE
@@ -193,31 +193,38 @@ def says(step: Step) -> list[str]:
 
 
 def linked(answer: Answer, findings: Sequence[Finding], turn: int) -> str:
-    """An answer's text, each sentence followed by links to the findings it rests on, with the second of a sound.
-
-    An answer without findings of its own, the connector's beside the experts', is linked to `findings` by its words.
-    """
+    """An answer's text in Markdown, each sentence followed by links to the findings it rests on."""
     parts: list[str] = []
-    told: set[int] = set()
     at = 0
-    for link in _links(answer, findings):
-        if link.finding in told or link.finding >= MOST_NUMBER or len(told) == MOST_LINKS:
-            continue
-        told.add(link.finding)
-        if link.end > at:
-            parts.append(plain(answer.text[at : link.end]))
-            at = link.end
-        finding = findings[link.finding]
-        number = f"{link.finding + 1}" + (f" · {clock(finding.span[0])}" if finding.span else "")
-        parts.append(f" [\\[{number}\\]](#evidence-{turn}-{link.finding + 1})" if turn else f" \\[{number}\\]")
+    for end, number in cited(answer, findings)[:MOST_LINKS]:
+        if end > at:
+            parts.append(plain(answer.text[at:end]))
+            at = end
+        span = findings[number - 1].span
+        told = f"{number} · {clock(span[0])}" if span else f"{number}"
+        parts.append(f" [\\[{told}\\]](#evidence-{turn}-{number})" if turn else f" \\[{told}\\]")
     return "".join([*parts, plain(answer.text[at:].rstrip())])
+
+
+def cited(answer: Answer, findings: Sequence[Finding]) -> list[tuple[int, int]]:
+    """(end of a sentence, number from 1 of a finding that it rests on), in the order of the text, each finding once.
+
+    Only an answer that was made from findings cites any: what the experts saw is no evidence of a connector's.
+    """
+    if not any(step.kind in ("expert", "evidence") for step in answer.trace) or answer.route == "connector":
+        return []
+    told: dict[int, int] = {}
+    for link in _links(answer, findings):
+        if link.finding < min(len(findings), MOST_NUMBER):
+            told.setdefault(link.finding + 1, link.end)
+    return sorted(((end, number) for number, end in told.items()), key=lambda one: one[0])
 
 
 def _links(answer: Answer, findings: Sequence[Finding]) -> Sequence[Link]:
     if answer.links and len(answer.findings) <= len(findings):
         return answer.links
-    cited = {id(finding) for step in answer.trace if step.kind == "evidence" for finding in step.findings}
-    return find(answer.text, findings, [number for number, f in enumerate(findings) if id(f) in cited])
+    shown = {id(finding) for step in answer.trace if step.kind == "evidence" for finding in step.findings}
+    return find(answer.text, findings, [number for number, f in enumerate(findings) if id(f) in shown])
 
 
 def facts(answer: Answer, language: str) -> str:
@@ -252,8 +259,16 @@ def clock(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is: what media or a model say must not become a link, a picture or HTML."""
-    return re.sub(r"([\\`*_\[\]<>~|])", r"\\\1", re.sub(r"(?m)^(\s*)([#>+=-])", r"\1\\\2", text)).replace("\n", "  \n")
+    """Text that Markdown shows as it is: what people, media or a model say becomes no link, picture, list or HTML.
+
+    ui/app/app.js takes the backslashes out again where such a text is copied or edited.
+    """
+    text = re.sub(r"([\\`*_\[\]<>~|&])", r"\\\1", text)
+    text = re.sub(r"(?m)^(\s*)([#+=-])", r"\1\\\2", text)
+    text = re.sub(r"(?m)^(\s*\d+)([.)])", r"\1\\\2", text)  # no numbered list
+    text = re.sub(r"(?<=://)(?=\w)|(?<=\bwww)(?=\.)|(?<=\w)(?=@\w)", "\u2060", text)  # an address becomes no link
+    text = re.sub(r" {2,}", lambda spaces: "\u00a0" * len(spaces[0]), text)
+    return text.replace("\n", "  \n")
 
 
 def _size(step: Step) -> str:

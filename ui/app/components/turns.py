@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ui.app.components.steps import plain
 from ui.app.conversations import Kept, Turn
-
-if TYPE_CHECKING:
-    pass
-
 
 FOLDER = Path(__file__).parents[3] / "examples"
 
 
-EXAMPLES = [  # file, question
-    ("photo.jpg", "What is in the picture?"),
-    ("announcement.wav", "Which platform does the train leave from?"),
+EXAMPLES = [  # file, question, what it shows
+    ("photo.jpg", "What is in the picture?", "object"),
+    ("photo.jpg", "How many cups are there?", "count"),
+    ("photo.jpg", "What colour is the cup?", "colour"),
+    ("sign.png", "What is written on the sign?", "text_"),
+    ("photo.jpg", "Is there a dog in the picture?", "absence"),
+    ("announcement.wav", "Which platform does the train leave from?", "sound"),
+    ("film.mp4", "What is said in the film?", "film"),
 ]
 
 
@@ -41,7 +43,7 @@ def messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     before: list[Kept] = []
     for turn in turns:
         files = [{"path": medium.path, "alt_text": medium.name} for medium in turn.media if medium not in before]
-        made.append({"role": "user", "content": [*files, turn.question]})
+        made.append({"role": "user", "content": [*files, plain(turn.question)]})
         made += turn.messages
         before = turn.media
     return made
@@ -60,7 +62,7 @@ def turn_at(turns: Sequence[Turn], index: Any) -> Turn | None:
 
 def present() -> list[tuple[Path, str]]:
     """The examples that are here."""
-    return [(FOLDER / file, question) for file, question in EXAMPLES if (FOLDER / file).is_file()]
+    return [(FOLDER / file, question) for file, question, _ in EXAMPLES if (FOLDER / file).is_file()]
 
 
 def examples() -> list[Any]:

@@ -151,11 +151,23 @@ class Page:
             concurrency_limit=AT_ONCE, concurrency_id="battles", api_visibility="private", show_progress="hidden",
         )  # fmt: skip
         self.box.submit(None, js="() => { document.activeElement && document.activeElement.blur(); }")
+        self.reasons.input(
+            self.explain, [self.battle, self.reasons], None, queue=False, api_visibility="private",
+            show_progress="hidden",
+        )  # fmt: skip
         for choice, button in self.buttons.items():
             button.click(
                 self.voting(choice), [self.battle, self.reasons], [self.status, self.reveal, *buttons],
                 queue=False, api_visibility="private", show_progress="hidden",
             )  # fmt: skip
+
+    def explain(self, battle: str | None, reasons: list[str], request: gr.Request) -> None:
+        """Reasons that are told after the vote; those before it go with it."""
+        try:
+            if battle and self.arena.store.vote_of(battle) is not None:
+                self.arena.store.give_reasons(battle, reasons or [])
+        except Exception as error:
+            raise toast(error, words.language(request)) from None
 
     def left(self, battle: str | None) -> None:
         """Nobody will vote on this battle any more."""

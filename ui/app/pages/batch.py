@@ -17,7 +17,7 @@ import gradio as gr
 from experts.config import home
 from experts.errors import InputError
 from ui.app import words
-from ui.app.faults import message_for
+from ui.app.faults import message_for, warn
 from ui.app.pages.chat import LIGHT
 from ui.app.words import say, word
 from ui.votes import comparison
@@ -148,8 +148,9 @@ class Page:
             assert found is not None, "a run ends in what it found"
             yield self.result(found, loaded.refused, claimed, language)
         except Exception as error:
-            told_line = html.escape(message_for(error, language))
-            gr.Warning(told_line)
+            told_line = message_for(error, language)
+            warn(told_line)
+            told_line = html.escape(told_line)
             yield {
                 self.status: f"<p>⚠ {told_line}</p>",
                 self.run: gr.Button(interactive=True),

@@ -21,7 +21,7 @@ from ui.app.components.evidence import Panel
 from ui.app.components.steps import Timeline
 from ui.app.components.turns import examples, messages, present, turn_at, who, written
 from ui.app.conversations import Conversations, Turn
-from ui.app.faults import message_for, reason
+from ui.app.faults import message_for, reason, warn
 
 if TYPE_CHECKING:
     from agent.agent import Agent
@@ -90,7 +90,7 @@ class Chat:
             )
             new = gr.Button(words.word("new"), scale=1, min_width=80, elem_id="new")
             delete = gr.Button(words.word("delete"), scale=1, min_width=80, elem_id="delete")
-        with gr.Row():
+        with gr.Row(elem_classes="linked"):
             with gr.Column(scale=3, min_width=320):
                 self.chatbot = gr.Chatbot(
                     show_label=False,
@@ -221,7 +221,7 @@ class Chat:
             question = self.agent.question(text, media=opened)
             media = self.store.keep(question.media, [file for file, _ in files])
         except (DuetError, OSError) as error:
-            gr.Warning(message_for(error, language))
+            warn(message_for(error, language))
             yield {self.chatbot: messages(turns), self.box: idle}
             return
         turn = Turn(len(turns) + 1, question.text, route, media)
@@ -236,7 +236,7 @@ class Chat:
                 self.store.cut(browser["conversation"], browser["owner"], turn.number)
                 self.store.save(browser["conversation"], browser["owner"], turn)
             except (sqlite3.Error, OSError) as error:
-                gr.Warning(words.say(language, "not_kept", reason(error)))
+                warn(words.say(language, "not_kept", reason(error)))
             try:
                 steps = self.agent.stream(
                     question.text,
@@ -262,7 +262,7 @@ class Chat:
             self.chatbot: messages([*turns, turn]),
             self.box: gr.MultimodalTextbox(submit_btn=True, stop_btn=False),
             self.picker: self._choices(browser),
-            **dict(zip(self.panel.outputs, self.panel.show(turn.media, turn.findings, language), strict=True)),
+            self.panel.listing: self._evidence(turn, language),
         }
 
     def stop(self, request: gr.Request) -> None:
@@ -302,7 +302,7 @@ class Chat:
             self.store.delete(browser["conversation"], browser["owner"])
             self.agent.forget(browser["conversation"])
         except (sqlite3.Error, OSError, DuetError) as error:
-            gr.Warning(message_for(error, words.language(request)))
+            warn(message_for(error, words.language(request)))
         return self._shown([], browser | {"conversation": ""}, words.language(request))
 
     def undo(self, brought: Any, data: gr.UndoData, request: gr.Request) -> Updates:
@@ -338,9 +338,13 @@ class Chat:
         values = data._data or {}
         number, at = int(values.get("number", 0)), int(values.get("turn", 0))
         turn = next((turn for turn in turns if turn.number == at), turns[-1] if turns else None)
+        return self._evidence(turn, words.language(request), number)
+
+    def _evidence(self, turn: Turn | None, language: str, chosen: int = 0) -> str:
+        """What the panel shows of a turn."""
         if turn is None:
-            return self.panel.clear(words.language(request))
-        return self.panel.show(turn.media, turn.findings, words.language(request), chosen=number)
+            return str(self.panel.clear(language)[0])
+        return str(self.panel.show(turn.media, turn.findings, language, chosen, turn.number)[0])
 
     def _turns(self, browser: dict[str, str] | None) -> list[Turn]:
         if not browser or not browser.get("conversation"):
@@ -348,7 +352,7 @@ class Chat:
         try:
             return self.store.turns(browser["conversation"], browser["owner"])
         except (sqlite3.Error, OSError, ValueError) as error:
-            gr.Warning(message_for(error))
+            warn(message_for(error))
             return []
 
     def _choices(self, browser: dict[str, str]) -> Any:
@@ -362,7 +366,6 @@ class Chat:
     def _shown(self, turns: list[Turn], browser: dict[str, str], language: str) -> Updates:
         """Everything on the page, for these turns."""
         last = turns[-1] if turns else None
-        panel = self.panel.show(last.media, last.findings, language) if last else self.panel.clear(language)
         if not turns:
             browser = browser | {"conversation": ""}
         return {
@@ -370,7 +373,7 @@ class Chat:
             self.box: gr.MultimodalTextbox(submit_btn=True, stop_btn=False),
             self.picker: self._choices(browser),
             self.browser: written(browser),
-            **dict(zip(self.panel.outputs, panel, strict=True)),
+            self.panel.listing: self._evidence(last, language),
         }
 
 

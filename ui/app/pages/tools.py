@@ -14,7 +14,7 @@ from experts.media import Media, open_media
 from ui.app import words
 from ui.app.components.evidence import Panel
 from ui.app.components.steps import duration, plain
-from ui.app.conversations import Conversations, Kept
+from ui.app.conversations import Conversations
 from ui.app.faults import toast
 from ui.app.pages.chat import ANSWERS, FILES, LIGHT, ROUTES, Running
 
@@ -41,14 +41,12 @@ class Tools:
                 about = gr.Markdown(self.describe(choices[0][1]) if choices else "")
                 file = gr.File(show_label=False, file_types=FILES, elem_id="tool-file", height=150)
                 run = gr.Button(words.word("run"), variant="primary", elem_id="tool-run")
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320, elem_classes="linked"):
                 told = gr.Markdown(elem_id="tool-told")
                 self.panel = Panel(name="tool")
         expert.input(self.describe, expert, about, **LIGHT)
-        last = gr.State(None)  # the medium and findings of the last run, for a click in their list
-        shown = [told, last, *self.panel.outputs]
+        shown = [told, *self.panel.outputs]
         run.click(self.run, [expert, file], shown, **ANSWERS, api_visibility="private")
-        self.panel.listing.click(self.point, last, self.panel.outputs, **LIGHT)
 
     def describe(self, name: str) -> str:
         """What an expert does, and with which weights."""
@@ -69,15 +67,7 @@ class Tools:
         count = len(findings)
         noun = words.say(language, "s_finding" if count == 1 else "s_expert")
         line = f"**{name}** · {count} {noun} · {duration(seconds)}"
-        return [line, (kept, findings), *self.panel.show(kept, findings, language)]
-
-    def point(
-        self, last: tuple[list[Kept], list[Finding]] | None, data: gr.EventData, request: gr.Request
-    ) -> list[Any]:
-        """A finding that was clicked in the list."""
-        kept, findings = last or ([], [])
-        number = int((data._data or {}).get("number", 0))
-        return self.panel.show(kept, findings, words.language(request), chosen=number)
+        return [line, *self.panel.show(kept, findings, language)]
 
 
 def looked(agent: Agent, name: str, file: str) -> tuple[list[Finding], Media, float]:
