@@ -15,7 +15,7 @@ from experts.config import Settings, home
 from experts.errors import DuetError, ExpertError, MediaError, UnknownNameError, WeightsError
 from experts.media import Image, Media
 from experts.objects.opinions import second_looks
-from experts.objects.tiles import Seen, merged, tiles, whole
+from experts.objects.tiles import Seen, merged, tiles, whole, whole_pixels
 from experts.tag import Tagger
 from experts.threads import cpu_threads
 from experts.weights.fetch import reason
@@ -73,11 +73,9 @@ class Detector:
         with self._lock:
             if self._model is None:
                 self._model = load(self._settings)
-            side = max(self._model.predictor.imgsz)  # type: ignore[union-attr]
+            side = max(self._model.predictor.imgsz)  # type: ignore[attr-defined]
             nearer = [
-                one
-                for tile in tiles(*size, side)
-                for one in whole(self._look(media, tuple(map(int, tile))), tile, size)
+                one for tile in tiles(*size, side) for one in whole(self._look(media, whole_pixels(tile)), tile, size)
             ]
             seen = merged(self._look(media, (0, 0, *size)), nearer)
         try:

@@ -136,7 +136,7 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("tool", "speech", "good.png"), "'good.png' is of kind image; speech takes audio"),
     (("tool", "speech", "endless.wav"), "'endless.wav'"),
     (("tool", "speech", "good.png", "--config", "engine.toml"), "no speech engine named 'wisper'; known"),
-    (("tool", "tag"), "Missing argument 'file'; see duet tool --help"),
+    (("tool", "tag"), "Missing argument 'FILE...'; see duet tool --help"),
     (("run", "missing.json"), "plan 'missing.json' cannot be read"),
     (("run", "folder.png"), "plan 'folder.png' cannot be read"),
     (("run", "torn.json"), "plan 'torn.json' is not JSON"),

@@ -38,7 +38,7 @@ def object_pixels(pixels: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]
     own = np.zeros(inner.shape[:2], bool)
     if (mask == cv2.GC_BGD).sum() >= 0.1 * mask.size and inner.size >= 3 * 64:
         cv2.setRNGSeed(0)
-        cv2.grabCut(small[..., ::-1].copy(), mask, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS)
+        cv2.grabCut(small[..., ::-1].copy(), mask, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS)
         own = (mask == cv2.GC_PR_FGD)[b:d, a:c]
     if own.mean() < LEAST:
         own = _middle(inner.shape[:2])

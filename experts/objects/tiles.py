@@ -78,6 +78,11 @@ def _is_same(one: Seen, other: Seen) -> bool:
     return overlap >= SAME_THING or inter >= WITHIN * area(one.box)
 
 
+def whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    """A box's corners without their fractions."""
+    return int(box[0]), int(box[1]), int(box[2]), int(box[3])
+
+
 def area(box: Box) -> float:
     """Of a box, in square pixels."""
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)

@@ -59,8 +59,8 @@ def test_picture_that_is_pasted_or_dropped_is_asked_about_and_its_text_is_boxed(
     page.answered("It is 3.")
     page.wait_for("EXIT 7", "#evidence-list")
     page.page.click("#evidence-list button:has-text('EXIT 7')")
-    page.page.wait_for_function("document.querySelectorAll('#evidence-picture img.mask').length === 1")
-    assert page.drawn() == [pytest.approx([20 / 300, 30 / 200, 280 / 300, 110 / 200], abs=0.01)]
+    page.page.wait_for_selector("#evidence-list .box[aria-current=true]")
+    assert pytest.approx([20 / 300, 30 / 200, 280 / 300, 110 / 200], abs=0.01) in page.drawn()
     assert page.complaints == []
 
 
@@ -74,7 +74,7 @@ def test_recording_from_the_microphone_is_asked_about(page: Page) -> None:
     page.ask("Where does the train leave?")
     page.answered("From platform four.")
     page.wait_for(SPOKEN[0][0], "#evidence-list")
-    page.page.wait_for_selector("#evidence-player:not(.hidden)")
+    page.page.wait_for_selector("#evidence-list audio")
     assert page.complaints == []
 
 
@@ -94,12 +94,12 @@ def test_photo_and_film_of_the_camera_are_asked_about(page: Page) -> None:
     page.ask("Where does the train leave?")
     page.answered("From platform four.")
     page.wait_for(SPOKEN[0][0], "#evidence-list")  # the film has sound
-    assert len(page.drawn()) == 2  # the photo is shown first
+    assert page.page.locator("#evidence-list figure:has(img) .box").count() == 2  # the photo has its own boxes
     for _ in range(2):
         page.page.click(f"#evidence-list button:has-text('{SPOKEN[1][0]}')")
-        page.page.wait_for_function("document.querySelector('#evidence-film video')?.currentTime > 0.5")
+        page.page.wait_for_function("document.querySelector('#evidence-list video')?.currentTime > 0.5")
         page.page.click("#evidence-list button:has-text('cup') >> nth=0")
-        page.page.wait_for_selector("#evidence-picture img.mask")
+        page.page.wait_for_selector("#evidence-list .box[aria-current=true]")
     assert page.complaints == []
 
 
@@ -108,16 +108,16 @@ def test_film_has_subtitles_and_a_click_in_its_transcript_seeks(page: Page, tmp_
     film.write_bytes(mux("webm", "libvpx", "libopus", size=(320, 240)))
     page.ask("Where does the train leave?", film)
     page.answered("From platform four.")
-    page.page.wait_for_function("document.querySelector('#evidence-film video')?.textTracks[0]?.cues?.length === 2")
+    page.page.wait_for_function("document.querySelector('#evidence-list video')?.textTracks[0]?.cues?.length === 2")
     cues = page.page.evaluate(
-        "[...document.querySelector('#evidence-film video').textTracks[0].cues]"
+        "[...document.querySelector('#evidence-list video').textTracks[0].cues]"
         ".map((cue) => [cue.text, cue.startTime, cue.endTime])"
     )
     assert cues == [list(cue) for cue in SPOKEN]
     for text, begin, _ in (SPOKEN[1], SPOKEN[0], SPOKEN[1]):
         page.page.click(f"#evidence-list button:has-text('{text}')")
         page.page.wait_for_function(
-            "(at) => Math.abs(document.querySelector('#evidence-film video').currentTime - at) < 0.05", arg=begin
+            "(at) => Math.abs(document.querySelector('#evidence-list video').currentTime - at) < 0.05", arg=begin
         )
     assert page.complaints == []
 

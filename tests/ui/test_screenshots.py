@@ -73,7 +73,7 @@ def test_pictures_of_the_pages(browser: Any, app: str, folder: Path) -> None:
     page = opened(browser, app)
     page.ask(QUESTION, EXAMPLES / "photo.jpg")
     done(page)
-    page.page.wait_for_selector("#evidence-picture img.mask")
+    page.page.wait_for_selector("#evidence-list .box")
     page.page.click("#chat :text('How it was answered') >> nth=0")
     page.page.set_viewport_size({"width": DESK["width"], "height": 1300})  # room for a question with all that it became
     page.page.locator("#chat .bot-row").last.scroll_into_view_if_needed()
@@ -94,12 +94,12 @@ def test_pictures_of_the_pages(browser: Any, app: str, folder: Path) -> None:
     page.page.click("#new")
     page.ask("Which platform does the train leave from?", EXAMPLES / "announcement.wav")
     done(page)
-    page.page.wait_for_selector("#evidence-player:not(.hidden)")
+    page.page.wait_for_selector("#evidence-list audio")
     shot(page, folder / "recording.png")
 
     tab(page, "Compare")
     page.ask(QUESTION, EXAMPLES / "photo.jpg", box="#compare-ask")
-    done(page, "#compare-experts", "#compare-connector")
+    page.page.wait_for_selector("#compare-vote-tie:not([disabled])")
     shot(page, folder / "compare.png", whole=True)
 
     tab(page, "Arena")
@@ -120,7 +120,7 @@ def test_pictures_of_the_pages(browser: Any, app: str, folder: Path) -> None:
     page.page.click("#tool-expert input")
     page.page.click("ul[role=listbox] li:has-text('detect')")
     page.page.click("#tool-run")
-    page.page.wait_for_selector("#tool-picture img.mask")
+    page.page.wait_for_selector("#tool-list .box")
     shot(page, folder / "tools.png", whole=True)
 
     tab(page, "Training")
