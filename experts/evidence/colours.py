@@ -23,7 +23,7 @@ COLOURS = tuple(ANCHORS)
 SECOND = 0.22  # the share from which on a further colour is named
 HUE = 0.2  # the share from which on a hue stands before black, gray and white, which shadows and wheels have
 GRAYS = ("black", "gray", "white")
-SHADED = {"brown": ("orange", "yellow", "red")}  # what is brown beside half as much of such a hue is that hue in shade
+SHADED = {"brown": ("orange", "yellow")}  # what is brown beside half as much of such a hue is that hue in shade
 TONES_PX = 320  # pixels along the longer side that `tones` looks at, at most
 _WORDS = [word for word, anchors in ANCHORS.items() for _ in anchors]
 
