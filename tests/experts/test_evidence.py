@@ -135,7 +135,7 @@ def test_readings_of_every_sort_follow_from_their_evidence() -> None:
     told = [(last[0], row) for row in rows if (last := [*facts.finditer(str(row.evidence))][-1:])]
     assert len(told) > 100
     for match, row in told:
-        if row.kind != "existence":
+        if row.kind != "existence" or re.search(r"[?,].+\?", row.question):  # the fact may be of another part of it
             continue
         yes = row.answer.startswith(("Yes", "有", "Sí", "Oui", "Ja"))
         assert yes == match[2].startswith("yes"), row

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from connector.data.questions import wordings as say
+from connector.data.questions.findings import PICTURE, Shown, drawn, pick
 from connector.data.questions.readings_of_text import Asked, texts
-from connector.data.questions.readings_of_things import PICTURE, Shown, about, counting, drawn, existence, pick
+from connector.data.questions.readings_of_things import about, counting, existence
 from connector.data.questions.recordings import heard, statements
 from connector.data.records import Record
 from experts.base import Finding

@@ -2,96 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from connector.data.pictures.scenes import SIDE_PX
 from connector.data.questions import wordings as say
+from connector.data.questions.findings import NAMES, Shown, pick
 from connector.data.questions.phrases import with_article
 from connector.data.questions.readings_of_text import Asked, read
-from experts.base import Finding
-from experts.evidence import compose_evidence, place
+from experts.evidence import is_called, place
 from experts.evidence.asked import translations
-from experts.evidence.categories import COCO_KINDS, imagenet_classes, kinds_of, matches, plural
-from experts.evidence.colours import COLOURS
-from experts.evidence.compose import SURE_TAG
-from experts.weights.convert.nanodet import COCO
+from experts.evidence.categories import COCO_KINDS, kinds_of, matches, plural
+from experts.evidence.compose import LIKELY_TAG, SURE_TAG
 
-NAMES = tuple(name.replace("_", " ") for name in COCO)
 KINDS = tuple(kind for kind, members in COCO_KINDS.items() if len(members) > 1)
-PICTURE = ("detect", "tag", "ocr")  # experts that look at a picture
 OTHERS = ("zh", "zh", "zh", "es", "fr", "de")  # languages other than English, by how often they are asked in
 OTHER_SHARE = 0.3  # of the questions that are asked in another language
 SHORT_SHARE = 0.15  # of the questions that ask for a single word
 
 
-@dataclass
-class Shown:
-    """A picture as the experts report it."""
-
-    things: list[Finding] = field(default_factory=list)
-    tags: list[Finding] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    size: tuple[int, int] = (SIDE_PX, SIDE_PX)
-    source: str = "picture"
-
-    @property
-    def findings(self) -> list[Finding]:
-        """All that was found, in the experts' order."""
-        text = [Finding("ocr", line, 0.95, (0.0, 30.0 * n, 90.0, 30.0 * n + 20), None, self.source)
-                for n, line in enumerate(self.lines)]  # fmt: skip
-        return [*self.things, *self.tags, *text]
-
-    def counts(self) -> Counter[str]:
-        """How many of each name."""
-        return Counter(finding.text for finding in self.things)
-
-    def number(self, name: str) -> int:
-        """How many things are called `name`, or are of that kind."""
-        return sum(matches(name, finding.text) for finding in self.things)
-
-    def evidence(self, question: str) -> str:
-        """The text that the language model reads at this question."""
-        return compose_evidence(self.findings, question, {self.source: self.size}, (), PICTURE)
-
-
-def pick(rng: np.random.Generator, of: Sequence[str]) -> str:
-    return str(of[int(rng.integers(len(of)))])
-
-
-def drawn(rng: np.random.Generator) -> Shown:
-    """A picture of COCO things and what it looks like as a whole; at times nothing was found."""
-    shown = Shown(size=(int(rng.integers(200, 2000)), int(rng.integers(200, 2000))))
-    draw = rng.random()
-    names = [] if draw < 0.22 else [str(name) for name in rng.choice(NAMES, int(rng.integers(1, 5)), replace=False)]
-    if names and rng.random() < 0.35:
-        names[0] = "person"
-    for name in dict.fromkeys(names):
-        for _ in range(int(rng.integers(2, 7)) if rng.random() < 0.35 else 1):
-            width, height = (int(side * rng.uniform(0.08, 0.5)) for side in shown.size)
-            x, y = int(rng.integers(0, shown.size[0] - width)), int(rng.integers(0, shown.size[1] - height))
-            colour = pick(rng, COLOURS) if rng.random() < 0.8 else ""
-            box = (float(x), float(y), float(x + width), float(y + height))
-            shown.things.append(
-                Finding("detect", name, 0.8, box, None, "picture", {"colour": colour} if colour else {})
-            )
-    tag = names[0] if names and rng.random() < 0.45 else pick(rng, imagenet_classes())
-    score = float(rng.uniform(0.02, 0.97)) if rng.random() < 0.6 else 0.05
-    shown.tags = [Finding("tag", tag, score, source="picture")]
-    if rng.random() < 0.5:
-        shown.tags.append(Finding("tag", pick(rng, imagenet_classes()), score * float(rng.uniform(0.1, 0.9))))
-    if rng.random() < 0.1:
-        shown.lines = [pick(rng, ("EXIT", "STOP", "Hello World", "24", "Coffee", "ROOM 12", "Line 3"))]
-    return shown
-
-
 def about(rng: np.random.Generator, shown: Shown, most: int) -> list[Asked]:
     """Questions about what is there and what is not."""
     makers = [existence, existence, existence, counting, counting, _colour, _position, _describe, _which, _more,
-              _unknown, _reading, _chosen]  # fmt: skip
+              _unknown, _reading, _chosen, _like, _worn, _whole_colours]  # fmt: skip
     rows: list[Asked] = []
     for index in rng.permutation(len(makers)):
         if row := makers[int(index)](rng, shown):
@@ -142,14 +75,14 @@ def existence(rng: np.random.Generator, shown: Shown) -> Asked | None:
             f"Yes, there are {number} {plural(name)}." if number > 1 else f"Yes, there is {with_article(name)}{where}."
         )
     elif tag:
-        answer = f"Yes, it looks like {with_article(tag.text.lower())}."
+        answer = f"Yes, it looks like {with_article(tag.text)}."
     else:
         answer = f"No, there is no {name}."
     return (*_brief(rng, question, answer, "Yes" if number or tag else "No", say.YES_OR_NO), "existence")
 
 
 def _where(shown: Shown, name: str) -> str:
-    box = next(f.box for f in shown.things if matches(name, f.text))
+    box = next(f.box for f in shown.things if is_called(name, f))
     return f" {_at(place(box or (), shown.size))}"
 
 
@@ -191,7 +124,7 @@ def _some(number: int, name: str) -> str:
 
 
 def _colour(rng: np.random.Generator, shown: Shown) -> Asked | None:
-    names = sorted(shown.counts())
+    names = sorted(name for name in shown.counts() if name != "person")
     if not names or rng.random() < 0.1:
         name = pick(rng, NAMES)
         if shown.number(name) or any(matches(name, t.text) for t in shown.tags):
@@ -204,10 +137,59 @@ def _colour(rng: np.random.Generator, shown: Shown) -> Asked | None:
     if "" in colours:
         return question, say.CANNOT[language], "colour"
     if language == "zh":
-        return question, f"{foreign}是{'和'.join(say.COLOURS_ZH[c] for c in colours)}的。", "colour"
-    several = shown.number(name) > 1
+        return question, f"{foreign}是{_colours_zh(colours)}的。", "colour"
+    several = len([f for f in shown.things if f.text == name]) > 1
     answer = f"The {plural(name) if several else name} {'are' if several else 'is'} {_and(colours)}."
     return (*_brief(rng, question, answer, _and(colours), say.ONE_WORD), "colour")
+
+
+def _colours_zh(colours: Sequence[str]) -> str:
+    words = [word for colour in colours for word in colour.split(" and ")]
+    return "和".join(say.COLOURS_ZH[word] for word in dict.fromkeys(words))
+
+
+def _like(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    """Breed or make, where it was recognised; else it cannot be told."""
+    single = [f for f in shown.things if shown.counts()[f.text] == 1 and f.text != "person"]
+    if not single:
+        return None
+    thing = next((f for f in single if f.extra.get("like")), single[0])
+    like = str(thing.extra.get("like") or "")
+    tagged = [tag.text for tag in shown.tags if tag.score >= LIKELY_TAG and matches(thing.text, tag.text)]
+    if not like and tagged:
+        return None  # the whole may look like one
+    question = _asked(rng, pick(rng, say.LIKE), thing.text)
+    if not like:
+        return question, say.CANNOT["en"], "name"
+    answer = f"The {thing.text} looks like {with_article(like)}."
+    return (*_brief(rng, question, answer, like, say.ONE_WORD), "name")
+
+
+def _worn(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    """The colours of a person's clothes."""
+    persons = [f for f in shown.things if f.text == "person"]
+    if len(persons) > 1:
+        return None
+    language = "zh" if rng.random() < OTHER_SHARE else "en"
+    question = pick(rng, say.CLOTHES[language])
+    if not persons:
+        return question, {"en": "There is no person.", "zh": "没有发现人。"}[language], "colour"
+    clothes, legs = (str(persons[0].extra.get(part) or "") for part in ("clothes", "legs"))
+    if not clothes:
+        return question, say.CANNOT[language], "colour"
+    if language == "zh":
+        return question, f"衣服是{_colours_zh([clothes])}的。", "colour"
+    below = f", and {legs} at the legs" if legs else ""
+    return (*_brief(rng, question, f"The clothes are {clothes}{below}.", clothes, say.ONE_WORD), "colour")
+
+
+def _whole_colours(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    """The colours of a picture in which no thing was found."""
+    if shown.things or not shown.colours:
+        return None
+    if rng.random() < OTHER_SHARE:
+        return pick(rng, say.MAIN_COLOURS["zh"]), f"主要是{_colours_zh([shown.colours])}。", "colour"
+    return pick(rng, say.MAIN_COLOURS["en"]), f"It is mainly {shown.colours}.", "colour"
 
 
 def _and(parts: Sequence[str]) -> str:
@@ -245,13 +227,19 @@ def summary(shown: Shown) -> str:
     """
     parts = []
     if counts := shown.counts():
+        like = {f.text: f" ({f.extra['like']})" for f in shown.things if f.extra.get("like")}
         listed = _and(
-            [f"{number} {plural(name)}" if number > 1 else with_article(name) for name, number in counts.items()]
+            [
+                f"{number} {plural(name)}" if number > 1 else with_article(name) + like.get(name, "")
+                for name, number in counts.items()
+            ]
         )
         parts.append(f"There {'are' if next(iter(counts.values())) > 1 else 'is'} {listed}.")
     tag = next((t for t in shown.tags if t.score >= SURE_TAG), None)
     if tag and not any(matches(tag.text, f.text) or matches(f.text, tag.text) for f in shown.things):
-        parts.append(f"It looks like {with_article(tag.text.lower())}.")
+        parts.append(f"It looks like {with_article(tag.text)}.")
+    elif not shown.things and shown.tags and shown.tags[0].score >= LIKELY_TAG:
+        parts.append(f"It may be {with_article(shown.tags[0].text)}.")
     if shown.lines:
         quoted = ", ".join(f'"{line}"' for line in shown.lines[:4])
         parts.append(f"There is text: {quoted}{' and more' if len(shown.lines) > 4 else ''}.")
@@ -267,7 +255,7 @@ def _which(rng: np.random.Generator, shown: Shown) -> Asked | None:
     kind = pick(rng, sorted(kinds) if kinds and rng.random() < 0.8 else KINDS)
     names = [name for name in shown.counts() if matches(kind, name) and name != kind]
     if tag and matches(kind, tag.text) and not names:
-        names = [tag.text.lower()]
+        names = [tag.text]
     question = _asked(rng, pick(rng, say.WHICH), kind)
     if not names:
         return (question, f"No {kind} was found.", "name") if kind not in kinds else None

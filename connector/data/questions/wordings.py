@@ -54,6 +54,25 @@ COLOUR = {
     ),
     "zh": ("{z}是什么颜色的?", "{z}是什么颜色?", "请告诉我{z}的颜色。"),
 }  # fmt: skip
+LIKE = (
+    "What breed is the {t}?", "What type of {t} is it?", "Which kind of {t} do you see?", "What sort of {t} is that?",
+    "Can you say what kind of {t} it is?", "what {t} is this exactly",
+)  # fmt: skip
+CLOTHES = {
+    "en": (
+        "What is the person wearing?", "What colour are the clothes?", "What color is the shirt?",
+        "How is the person dressed?", "What is he wearing?", "What does she have on?", "What colour is his jacket?",
+        "what color are the person's clothes",
+    ),
+    "zh": ("这个人穿什么颜色的衣服?", "衣服是什么颜色的?", "他穿着什么?"),
+}  # fmt: skip
+MAIN_COLOURS = {
+    "en": (
+        "What colours are in the picture?", "What is the main colour?", "Which color is it mostly?",
+        "What colour is it?", "What color is this?", "which colours do you see",
+    ),
+    "zh": ("主要是什么颜色?", "图片是什么颜色的?"),
+}  # fmt: skip
 POSITION = {
     "en": (
         "Where is the {t}?", "Where can I find the {t}?", "In which part of the picture is the {t}?",
