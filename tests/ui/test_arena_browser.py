@@ -51,10 +51,11 @@ def test_a_blind_battle_ends_in_one_vote_and_the_reveal(page: Any, served: Serve
     ask(page, photo)
     seen = page.locator("body").inner_text().lower()
     assert "experts" not in seen.split("answer a")[1] and "connector" not in seen.split("answer a")[1]
-    frame, shown = (page.locator(f"#arena-media{part}").bounding_box() for part in ("", " img"))
-    assert shown["width"] > 50 and shown["y"] + shown["height"] <= frame["y"] + frame["height"]
     page.locator("#arena-a").dblclick()
     playwright.expect(page.locator("#arena-reveal")).to_contain_text("connector", timeout=30_000)
+    playwright.expect(page.locator("#arena-asked p")).to_have_text("What is there?")
+    shown, below = (page.locator(name).bounding_box() for name in ("#arena-asked img", "#arena-text-a"))
+    assert shown["width"] > 50 and shown["y"] + shown["height"] <= below["y"], "question and media stay in view"
     playwright.expect(page.locator("#arena-status")).to_contain_text("A is better")
     playwright.expect(page.locator("#arena-b")).to_be_disabled()
     assert served.votes.counts() == {"battles": 1, "votes": 1}

@@ -87,6 +87,7 @@ def test_pictures_of_the_pages(browser: Any, app: str, folder: Path) -> None:
         "storage_state": page.page.context.storage_state(),
     }
     small = opened(browser, app, **phone, color_scheme="dark")
+    tab(small, "Chat")
     small.page.wait_for_selector("#chat .bot.message")
     shot(small, folder / "phone.png", whole=True)
     small.page.context.close()

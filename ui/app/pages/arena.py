@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import json
-import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from ui.app import words
-from ui.app.components.steps import plain
+from ui.app.components.asked import asked as as_asked
+from ui.app.conversations import Kept
 from ui.app.faults import toast
 from ui.app.words import say, word
 from ui.votes.battles import NO_ANSWER, WORDS_A_S, Arena, Event, Reveal
@@ -38,7 +39,6 @@ WORDS: dict[str, tuple[str, str]] = {
         "Ask about an image, a video or a recording: drop, paste or record it here",
         "询问图像、视频或录音：拖放、粘贴或在此录制",
     ),
-    "arena_media": ("What is asked about", "提问的内容"),
     "arena_side_a": ("Answer A", "回答 A"),
     "arena_side_b": ("Answer B", "回答 B"),
     "arena_a": ("A is better", "A 更好"),
@@ -67,8 +67,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "arena_expected": ("known right answer", "已知正确答案"),
     "arena_stored_battle": ("Judge answers of a batch", "评判批量回答"),
     "arena_waiting": (
-        "**{0}**\n\nTwo routes answered this in a batch. Which is better? {1} wait for a vote.",
-        "**{0}**\n\n批量任务中两条路线的回答。哪个更好？还有 {1} 场待投票。",
+        "Two routes answered this in a batch. Which is better? {0} wait for a vote.",
+        "批量任务中两条路线的回答。哪个更好？还有 {0} 场待投票。",
     ),
     "arena_none_waiting": (
         "No answers of a batch wait for a vote; run one in the batch tab.",
@@ -111,11 +111,7 @@ class Page:
             show_label=False, placeholder=word("arena_ask"), sources=["upload", "microphone"],
             file_types=["image", "video", "audio"], file_count="multiple", elem_id="arena-ask",
         )  # fmt: skip
-        self.media = gr.Gallery(
-            label=word("arena_media"), columns=4, height=220, object_fit="contain", visible=False, interactive=False,
-            elem_id="arena-media",
-        )  # fmt: skip
-        self.sound = gr.HTML("", elem_id="arena-sound")
+        self.asked = gr.HTML("", elem_id="arena-asked", js_on_load="")
         self.status = gr.Markdown("", elem_id="arena-status")
         with gr.Row(equal_height=True):
             self.sides = [
@@ -142,7 +138,7 @@ class Page:
         another = gr.Button(word("arena_stored_battle"), size="sm", elem_id="arena-stored")
         gr.HTML("", js_on_load=KEYS_JS.replace("KEYS[", f"({json.dumps(KEYS)})["), elem_id="arena-keys")
         buttons = list(self.buttons.values())
-        shown = [self.battle, self.media, self.sound, self.reasons, self.reveal, self.status, *self.sides, *buttons]
+        shown = [self.battle, self.asked, self.reasons, self.reveal, self.status, *self.sides, *buttons]
         another.click(
             self.take, self.battle, shown, queue=False, api_visibility="private", show_progress="hidden",
         )  # fmt: skip
@@ -177,16 +173,16 @@ class Page:
     def ask(self, asked: dict[str, Any], before: str | None, request: gr.Request) -> Iterator[Updates]:
         """A new battle, as far as it may be seen."""
         language = words.language(request)
-        files = list(asked.get("files") or [])
+        question, files = asked.get("text") or "", list(asked.get("files") or [])
         try:
-            battle = self.arena.begin(asked.get("text") or "", files)
+            battle = self.arena.begin(question, files)
         except Exception as error:
             raise toast(error, language) from None
         self.left(before)
         yield {
             self.battle: battle,
             self.box: {"text": "", "files": []},
-            **self.begun(list(zip(files, self.arena.kinds(battle), strict=True))),
+            **self.begun(question, list(zip(files, self.arena.kinds(battle), strict=True))),
             **self.seen(Event("thinking"), language),
         }
         for event in self.arena.watch(battle):
@@ -203,30 +199,21 @@ class Page:
             raise toast(error, language) from None
         self.left(before)
         if drawn is None:
-            nothing = {**self.begun([]), **self.seen(Event("thinking"), language)}
+            nothing = {**self.begun("", []), **self.seen(Event("thinking"), language)}
             return nothing | {self.battle: None, self.status: say(language, "arena_none_waiting")}
         kept = [medium for medium in drawn.media if "file" in medium]
         files = [(str(self.arena.store.media / medium["file"]), medium["kind"]) for medium in kept]
-        asked = say(language, "arena_waiting", plain(drawn.question), drawn.left)
         return {
-            self.battle: drawn.id, **self.begun(files), **self.seen(drawn.event, language), self.status: asked
-        }  # fmt: skip
-
-    def begun(self, media: Sequence[tuple[str, str]]) -> Updates:
-        """The page at the start of a battle about these files, each with its kind."""
-        watched = [file for file, kind in media if kind != "audio"]
-        players = "".join(
-            f"<audio controls preload='metadata' style='width:100%' src='gradio_api/file={urllib.parse.quote(file)}'>"
-            "</audio>"
-            for file, kind in media
-            if kind == "audio"
-        )
-        return {
-            self.media: gr.Gallery(value=watched, visible=bool(watched)),
-            self.sound: players,
-            self.reasons: [],
-            self.reveal: "",
+            self.battle: drawn.id,
+            **self.begun(drawn.question, files),
+            **self.seen(drawn.event, language),
+            self.status: say(language, "arena_waiting", drawn.left),
         }
+
+    def begun(self, question: str, media: Sequence[tuple[str, str]]) -> Updates:
+        """The page at the start of a battle: the question and its media, as (file, kind)."""
+        kept = [Kept(Path(file).name, kind, file) for file, kind in media]
+        return {self.asked: as_asked(question, kept) if question else "", self.reasons: [], self.reveal: ""}
 
     def seen(self, event: Event, language: str) -> Updates:
         """An Event as the page shows it: all that the browser gets of a battle before the vote."""
