@@ -44,17 +44,18 @@ def command() -> list[str]:
     return [sys.executable, "-P", "-c", CHILD, str(Path(__file__).resolve().parents[2])]
 
 
-def decode(data: bytes, name: str, form: str, want: str | None, limits: Limits) -> Decoded:
+def decode(data: bytes, name: str, form: str, want: str | None, limits: Limits, track: int | None = None) -> Decoded:
     """Decode a sound or video in a child process.
 
-    `form` is a key of DEMUXERS, `want` "audio", "video" or None (whichever it turns out to be).
+    `form` is a key of DEMUXERS, `want` "audio", "video" or None (whichever it turns out to be), `track` the sound track
+    that is heard, from 1 (None: the file's default one, or the first that is not silent).
 
     Raises:
         MediaError: damaged, over a limit, of the other kind; or the decoder crashed, hung or ran out of memory.
     """
     again = "re-encode it (WAV for sound, MP4 for video) and try again"
     with tempfile.TemporaryDirectory(prefix="duet-") as out:
-        request = {"form": form, "want": want, "limits": asdict(limits), "out": out}
+        request = {"form": form, "want": want, "track": track, "limits": asdict(limits), "out": out}
         try:
             run = subprocess.run(
                 command(),

@@ -6,8 +6,8 @@ import re
 
 ACCEPTED = {
     "image": "PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, ICO, JPEG 2000, PNM, TGA, PCX (HEIC, PDF, SVG: extra 'files')",
-    "audio": "WAV, FLAC, OGG, MP3, M4A, AAC, AIFF, WebM",
-    "video": "MP4, MOV, WebM, MKV, AVI, OGG",
+    "audio": "WAV, FLAC, OGG, MP3, M4A, AAC, AIFF, WebM, WMA, AMR, 3GP, CAF, AU, WavPack",
+    "video": "MP4, MOV, WebM, MKV, AVI, OGG, WMV, 3GP, MPEG, MPEG-TS, FLV",
 }
 
 
@@ -21,7 +21,16 @@ EXTRAS = {  # image formats that need the extra "files" -> the package, and what
 NOUN = {"image": "an image", "audio": "a sound", "video": "a video"}
 
 
-EITHER = frozenset({"MP4", "MOV", "M4A", "WebM", "MKV", "OGG"})  # sound or video: known once the tracks are
+# Sound or video: known once the tracks are
+EITHER = frozenset({"MP4", "MOV", "M4A", "WebM", "MKV", "OGG", "Windows Media", "MPEG", "MPEG-TS", "FLV", "AVI"})
+
+
+DEMUXERS = {  # our name of a format -> FFmpeg's demuxer
+    "WAV": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "AAC": "aac", "AIFF": "aiff", "M4A": "mov",
+    "MP4": "mov", "MOV": "mov", "WebM": "matroska", "MKV": "matroska", "AVI": "avi", "AMR": "amr", "CAF": "caf",
+    "AU": "au", "W64": "w64", "WavPack": "wv", "Windows Media": "asf", "FLV": "flv", "MPEG": "mpeg",
+    "MPEG-TS": "mpegts",
+}  # fmt: skip
 
 
 MAGIC: list[tuple[bytes, str, str]] = [
@@ -49,12 +58,21 @@ MAGIC: list[tuple[bytes, str, str]] = [
     (rb"OggS", "audio", "OGG"),
     (rb"ID3[\x02-\x04]|\xff[\xfa\xfb\xf2\xf3\xe2\xe3][^\xf0-\xff]", "audio", "MP3"),
     (rb"\xff[\xf0\xf1\xf8\xf9]", "audio", "AAC"),
+    (rb"#!AMR(-WB)?\n", "audio", "AMR"),
+    (rb"caff\0[\x01\x02]", "audio", "CAF"),
+    (rb"\.snd\0\0", "audio", "AU"),
+    (rb"riff\x2e\x91\xcf\x11", "audio", "W64"),
+    (rb"wvpk.{4}[\x02-\x10]\x04", "audio", "WavPack"),
     (rb".{4}ftypM4[AB] ", "audio", "M4A"),
     (rb".{4}(ftypqt  |moov|mdat|wide)", "video", "MOV"),
     (rb".{4}ftyp(?!crx )", "video", "MP4"),
     (rb"\x1a\x45\xdf\xa3.{0,60}webm", "video", "WebM"),
     (rb"\x1a\x45\xdf\xa3", "video", "MKV"),
     (rb"RIFF....AVI ", "video", "AVI"),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video", "Windows Media"),
+    (rb"FLV\x01", "video", "FLV"),
+    (rb"\0\0\x01\xba", "video", "MPEG"),
+    (rb"G.{187}G.{187}G|.{4}G.{191}G.{191}G", "video", "MPEG-TS"),  # packets of 188 bytes, on discs of 192
     (rb".\0[\x02\x03\x0a\x0b]\0{5}.{4}(?!\0\0)..(?!\0\0)..[\x08\x0f\x10\x18\x20][\0-\x3f]", "image", "TGA"),
     (rb".\x01[\x01\x09].{2}(?!\0\0)..[\x0f\x10\x18\x20].{4}(?!\0\0)..(?!\0\0)..\x08[\0-\x3f]", "image", "TGA"),
 ]
@@ -70,9 +88,8 @@ STRANGERS: list[tuple[bytes, str]] = [  # known, and refused by name
     (rb".{4}ftypcrx |FUJIFILMCCD-RAW|IIRO|IIU\0", "a raw photo of a camera"),
     (rb"\0\0\x02\0[\x01-\xff]\0", "a cursor file"),
     (rb"MThd", "a MIDI file"),
-    (rb"FLV\x01", "a Flash video"),
-    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media file"),
-    (rb"\0\0\x01[\xba\xb3]|G.{187}G", "an MPEG program or transport stream"),
+    (rb"\.RMF", "a RealMedia file"),
+    (rb"\0\0\x01\xb3", "MPEG video without a container"),
     (rb"\x93NUMPY", "a NumPy file"),
     (rb"SQLite format 3", "a database"),
     (rb"(?i)\s*(<!doctype html|<html)", "a web page"),
@@ -91,6 +108,19 @@ def kind_of(head: bytes) -> tuple[str, str] | None:
         if re.match(pattern, head[:HEAD_BYTES], re.DOTALL):
             return kind, form
     return None
+
+
+def behind_tag(data: bytes) -> tuple[str, str] | None:
+    """What stands behind an ID3 tag, which some programs also put before FLAC and AAC; None where there is no tag.
+
+    Its length is in four bytes of seven bits (id3.org, ID3v2.4.0 structure, 3.1).
+    """
+    if data[:3] != b"ID3" or len(data) < 10:
+        return None
+    length = 0
+    for byte in data[6:10]:
+        length = length << 7 | byte & 0x7F
+    return kind_of(data[10 + length : 10 + length + HEAD_BYTES])
 
 
 def accepted(want: str | None) -> str:

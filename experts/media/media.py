@@ -15,12 +15,12 @@ import numpy as np
 from experts.config import Limits
 from experts.errors import MediaError
 from experts.media.decode import Decoded, decode
-from experts.media.decoder import RATE_HZ
 from experts.media.formats import EITHER
 from experts.media.images.opening import open_image
 from experts.media.images.pages import Opened
 from experts.media.pixels import check_pixels, pixels_of_array
 from experts.media.samples import samples_of_array
+from experts.media.sound import RATE_HZ
 from experts.media.source import Source, Taken, base_name, hash_array, quote, take
 
 
@@ -79,7 +79,10 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """Samples [S] float32, mono (the mean of the channels), in [-1, 1], at 16,000 Hz."""
+    """Samples [S] float32 in [-1, 1] at 16,000 Hz, mono: the channels' mean, or the loudest where they cancel.
+
+    `notes` say what was heard and what was not, a sentence each.
+    """
 
     samples: np.ndarray
     name: str
@@ -94,9 +97,15 @@ class Audio:
 
     @classmethod
     def open(
-        cls, source: Source, *, limits: Limits | None = None, name: str | None = None, rate_hz: int | None = None
+        cls,
+        source: Source,
+        *,
+        limits: Limits | None = None,
+        name: str | None = None,
+        rate_hz: int | None = None,
+        track: int | None = None,
     ) -> Audio:
-        """A sound of any rate and number of channels.
+        """A sound of any rate and number of channels; of several tracks the default one, or `track`, from 1.
 
         Arrays need `rate_hz`: [S] or [S, C]; uint8, int16, int32, or float in [-1, 1].
 
@@ -109,7 +118,7 @@ class Audio:
             samples = samples_of_array(source, quote(shown), rate_hz, limits)
             return cls(samples, shown, hash_array(source, f"{rate_hz} Hz"))
         taken = take(source, name, "audio", limits)
-        return _audio(taken, decode(taken.data, quote(taken.name), taken.form, "audio", limits))
+        return _audio(taken, decode(taken.data, quote(taken.name), taken.form, "audio", limits, track))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +136,18 @@ class Video:
 
     @classmethod
     def open(
-        cls, source: Source, *, limits: Limits | None = None, name: str | None = None, rate_fps: float | None = None
+        cls,
+        source: Source,
+        *,
+        limits: Limits | None = None,
+        name: str | None = None,
+        rate_fps: float | None = None,
+        track: int | None = None,
     ) -> Video:
         """A video: the frames in the middle of `limits.video_frames` equal stretches of time (all, if it has no more).
 
-        Fewer are kept where that many would together exceed `limits.image_pixels`. Arrays need `rate_fps`: [F, H, W, 3]
+        Fewer are kept where that many would together exceed `limits.image_pixels`. `track` is the sound track that is
+        heard, from 1, in place of the default one. Arrays need `rate_fps`: [F, H, W, 3]
         uint8, no sound.
 
         Raises:
@@ -141,14 +157,18 @@ class Video:
         if isinstance(source, np.ndarray):
             return _video_of_array(source, base_name(name or "video"), rate_fps, limits)
         taken = take(source, name, "video", limits)
-        return _video(taken, decode(taken.data, quote(taken.name), taken.form, "video", limits))
+        return _video(taken, decode(taken.data, quote(taken.name), taken.form, "video", limits, track))
 
 
 Media = Image | Audio | Video
 
 
-def open_media(source: Source, *, limits: Limits | None = None, name: str | None = None) -> Media:
+def open_media(
+    source: Source, *, limits: Limits | None = None, name: str | None = None, track: int | None = None
+) -> Media:
     """An Image, Audio or Video, whichever `source` turns out to be; of arrays, only uint8 [H, W, 3 or 4] is clear.
+
+    `track` is the sound track that is heard, from 1, in place of the file's default one.
 
     Raises:
         MediaError: none of them, or refused by the one it is.
@@ -164,14 +184,9 @@ def open_media(source: Source, *, limits: Limits | None = None, name: str | None
     taken = take(source, name, None, limits)
     if taken.kind == "image":
         return _image(taken, open_image(taken, limits))
-    decoded = decode(taken.data, quote(taken.name), taken.form, None if taken.form in EITHER else taken.kind, limits)
+    want = None if taken.form in EITHER else taken.kind
+    decoded = decode(taken.data, quote(taken.name), taken.form, want, limits, track)
     return _video(taken, decoded) if decoded.kind == "video" else _audio(taken, decoded)
-
-
-# From a source to encoded bytes
-
-
-# From encoded bytes or arrays to the fixed units
 
 
 def _image(taken: Taken, opened: Opened, page: int | None = None) -> Image:

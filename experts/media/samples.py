@@ -6,7 +6,7 @@ import numpy as np
 
 from experts.config import Limits
 from experts.errors import MediaError
-from experts.media.decoder import RATE_HZ
+from experts.media.sound import RATE_HZ, mono
 
 LOUDEST = 2.0  # a float array's overshoot beyond 1 that is clipped; above it, the scale is wrong
 
@@ -38,7 +38,7 @@ def samples_of_array(array: np.ndarray, shown: str, rate_hz: int | None, limits:
     if scale:
         samples = (samples - (128 if scale == 128 else 0)) / scale
     if samples.ndim == 2:
-        samples = samples.mean(axis=1)  # [S, C] -> [S]
+        samples = mono(samples.T)  # [S, C] -> [S]
     if rate_hz != RATE_HZ:
         from scipy.signal import resample_poly
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from experts.config import Limits
 from experts.errors import MediaError
-from experts.media.formats import EITHER, HEAD_BYTES, NOUN, accepted, kind_of, stranger
+from experts.media.formats import EITHER, HEAD_BYTES, NOUN, accepted, behind_tag, kind_of, stranger
 
 Source = str | os.PathLike | bytes | np.ndarray  # a path, a data: URL, encoded bytes, an array
 
@@ -93,6 +93,8 @@ def judge(data: bytes, size: int, name: str, want: str | None, limits: Limits) -
             f"accepted: {accepted(want)}; export it as one of these"
         )
     kind, form = found
+    if form == "MP3" and (tagged := behind_tag(data)) and tagged[0] == "audio":
+        form = tagged[1]
     if want and kind != want and not (form in EITHER and want != "image"):
         other = f"{NOUN[kind]} ({form})"
         raise MediaError(f"{shown} is {other}, not {NOUN[want]}; pass it as {kind} (accepted here: {accepted(want)})")

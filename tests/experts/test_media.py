@@ -11,14 +11,13 @@ import sys
 import time
 import urllib.parse
 import warnings
-import wave
 import zlib
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import NOISE, mux, peak, pitch_hz, sine, wav
 from PIL import Image as pillow
 from PIL import ImageFile
 
@@ -28,80 +27,12 @@ from experts.media import Audio, Image, Video, kind_of, open_media
 from experts.media import decode as decoder
 
 av = pytest.importorskip("av")
-RNG = np.random.default_rng(0)
-NOISE = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
 def picture(form: str = "PNG", array: np.ndarray = NOISE, mode: str | None = None, **options: object) -> bytes:
     file = io.BytesIO()
     image = pillow.fromarray(array)
     (image.convert(mode) if mode else image).save(file, form, **options)
-    return file.getvalue()
-
-
-def sine(rate_hz: int, seconds: float, channels: int = 2, hz: float = 440, peak: float = 0.5) -> np.ndarray:
-    """int16 [S, C]."""
-    t = np.arange(round(rate_hz * seconds)) / rate_hz
-    return np.repeat((peak * 32767 * np.sin(2 * np.pi * hz * t)).astype(np.int16)[:, None], channels, axis=1)
-
-
-def wav(samples: np.ndarray, rate_hz: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(samples.shape[1])
-        out.setsampwidth(samples.dtype.itemsize)
-        out.setframerate(rate_hz)
-        out.writeframes(samples.tobytes())
-    return file.getvalue()
-
-
-def mux(
-    container: str,
-    video: str | None = None,
-    audio: str | None = None,
-    *,
-    n_frames: int = 50,
-    fps: int = 10,
-    gop: int = 12,
-    late_s: float = 0.0,
-    size: tuple[int, int] = (64, 48),
-    cover: bool = False,
-) -> bytes:
-    """A file whose frame i is grey level 4 * i, top left quarter white, with a 440 Hz tone as long as the pictures."""
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as box:
-        if video:
-            pictures = box.add_stream(video, rate=fps)
-            pictures.width, pictures.height = size
-            pictures.pix_fmt = "yuvj420p" if video == "mjpeg" else "yuv420p"
-            pictures.codec_context.gop_size = gop
-        if audio:
-            sound = box.add_stream(audio, rate=48_000, options={"strict": "experimental"})  # for vorbis
-            sound.layout = "stereo"
-        if cover:
-            art = box.add_stream("mjpeg", rate=1)
-            art.width, art.height, art.pix_fmt = 64, 48, "yuvj420p"
-            art.disposition = av.stream.Disposition.attached_pic
-        if video:
-            for i in range(n_frames):
-                grey = np.full((size[1], size[0], 3), min(4 * i, 255), np.uint8)
-                grey[: size[1] // 2, : size[0] // 2] = 255
-                frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
-                frame.pts, frame.time_base = i, Fraction(1, fps)
-                box.mux(pictures.encode(frame))
-            box.mux(pictures.encode(None))
-        if audio:
-            tone = sine(48_000, n_frames / fps - late_s)
-            resampler = av.AudioResampler(format=sound.format, layout="stereo", rate=48_000, frame_size=960)
-            whole = av.AudioFrame.from_ndarray(tone.reshape(1, -1), format="s16", layout="stereo")
-            whole.sample_rate, whole.pts, whole.time_base = 48_000, round(48_000 * late_s), Fraction(1, 48_000)
-            for frame in resampler.resample(whole) + resampler.resample(None):
-                box.mux(sound.encode(frame))
-            box.mux(sound.encode(None))
-        if cover:
-            frame = av.VideoFrame.from_ndarray(NOISE, format="rgb24")
-            box.mux(art.encode(frame))
-            box.mux(art.encode(None))
     return file.getvalue()
 
 
@@ -160,16 +91,6 @@ def float_wav(values: list[float]) -> bytes:
 
 def data_url(data: bytes) -> str:
     return "data:application/octet-stream;base64," + base64.b64encode(data).decode()
-
-
-def pitch_hz(samples: np.ndarray) -> float:
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
-    return float(np.argmax(spectrum)) * 16_000 / len(samples)
-
-
-def peak(samples: np.ndarray) -> float:
-    """Away from the ends, where filters ring."""
-    return float(np.abs(samples[1600:-1600]).max())
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -766,24 +687,6 @@ def test_rotation_of_a_phone_video_is_undone(degrees: int) -> None:
     assert np.array_equal(upright, np.rot90(flat, -degrees // 90))
 
 
-def test_sound_that_begins_late_is_padded_so_that_times_agree() -> None:
-    video = Video.open(mux("mp4", "libx264", "aac", late_s=2.0))
-    assert video.audio is not None
-    assert video.audio.duration_s == pytest.approx(5.0, abs=0.15)
-    assert np.abs(video.audio.samples[: 16_000 * 19 // 10]).max() < 0.01
-    assert peak(video.audio.samples[16_000 * 21 // 10 :]) == pytest.approx(0.5, abs=0.05)
-
-
-def test_webm_of_a_recorder_without_a_duration_is_taken() -> None:
-    file = io.BytesIO(mux("webm", "libvpx", "libopus"))
-    data = file.getvalue()
-    at = data.index(b"\x44\x89\x88")  # the Duration element, 8 bytes: made a Void element
-    data = data[:at] + b"\xec\x89" + data[at + 2 :]
-    video = open_media(data)
-    assert isinstance(video, Video) and len(video.frames) == 16
-    assert video.duration_s == pytest.approx(5.0, abs=0.2)
-
-
 def test_array_video_gives_the_frames_in_the_middle_of_equal_stretches() -> None:
     clip = np.arange(32, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 6, 3), np.uint8)
     video = Video.open(clip, rate_fps=8)
@@ -854,97 +757,3 @@ def test_playlist_cannot_reach_other_files(tmp_path: Path) -> None:
 
 
 # Clocks, channels, tracks and shapes as phones and editors write them
-
-
-def shifted(data: bytes, form: str, seconds: int) -> bytes:
-    """The same packets with a clock that starts later, without encoding again."""
-    file = io.BytesIO()
-    with av.open(io.BytesIO(data)) as box, av.open(file, "w", format=form, options={"avoid_negative_ts": "0"}) as out:
-        made = {stream.index: out.add_stream_from_template(stream) for stream in box.streams}
-        for packet in box.demux():
-            if packet.dts is None:
-                continue
-            late = round(seconds / packet.time_base)
-            packet.pts, packet.dts = packet.pts + late, packet.dts + late
-            packet.stream = made[packet.stream.index]
-            out.mux(packet)
-    return file.getvalue()
-
-
-def test_a_clock_that_starts_late_is_counted_from_its_start() -> None:
-    """Whole files of recorders whose time stamps begin at half a minute were refused as cut short."""
-    data = mux("matroska", "mpeg4", "flac", n_frames=20)
-    plain, late = Video.open(data), Video.open(shifted(data, "matroska", 30))
-    assert late.times_s == pytest.approx(plain.times_s, abs=0.05)
-    assert late.duration_s == pytest.approx(plain.duration_s, abs=0.1)
-    assert late.audio is not None and plain.audio is not None
-    assert late.audio.duration_s == pytest.approx(plain.audio.duration_s, abs=0.1)
-
-
-def test_stereo_with_one_side_inverted_is_heard() -> None:
-    """The mean of such channels is silence."""
-    tone = sine(16_000, 1.0, 1)
-    audio = Audio.open(wav(np.concatenate([tone, -tone], axis=1), 16_000))
-    assert np.abs(audio.samples).max() == pytest.approx(np.abs(tone).max() / 32768, rel=0.02)
-    both = Audio.open(wav(np.concatenate([tone, tone], axis=1), 16_000))
-    assert np.allclose(audio.samples, both.samples, atol=1e-3)
-
-
-def test_of_a_film_the_sound_alone_is_taken_where_sound_is_wanted() -> None:
-    audio = Audio.open(mux("mp4", "mpeg4", "aac", n_frames=20))
-    assert audio.duration_s == pytest.approx(2.0, abs=0.15) and np.abs(audio.samples).max() > 0.05
-    with pytest.raises(MediaError, match="a video without a sound track"):
-        Audio.open(mux("mp4", "mpeg4", n_frames=5))
-
-
-def test_a_film_without_sound_says_so() -> None:
-    assert Video.open(mux("mp4", "mpeg4", n_frames=10)).notes == ("it has no sound track",)
-    assert Video.open(mux("mp4", "mpeg4", "aac", n_frames=10)).notes == ()
-
-
-def test_pixels_that_are_not_square_are_shown_as_a_player_shows_them() -> None:
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as box:
-        stream = box.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 72, 57, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
-        for i in range(5):
-            frame = av.VideoFrame.from_ndarray(np.full((57, 72, 3), 9 * i, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = i, Fraction(1, 10)
-            box.mux(stream.encode(frame))
-        box.mux(stream.encode(None))
-    frame = Video.open(file.getvalue()).frames[0]
-    assert (frame.width, frame.height) == (102, 57)
-
-
-@pytest.mark.parametrize(
-    ("matrix", "corner"),
-    [
-        ((1, 0, 0, 1), "top left"), ((-1, 0, 0, 1), "top right"), ((1, 0, 0, -1), "bottom left"),
-        ((-1, 0, 0, -1), "bottom right"), ((0, 1, 1, 0), "top left"), ((0, 1, -1, 0), "top right"),
-        ((0, -1, 1, 0), "bottom left"), ((0, -1, -1, 0), "bottom right"), ((7, 7, 7, 7), "top left"),
-    ],
-)  # fmt: skip
-def test_a_display_matrix_turns_and_mirrors(matrix: tuple[int, ...], corner: str) -> None:
-    """Where a white top left corner of 4 x 2 px comes to stand; a matrix that is no turn is left alone."""
-    import struct
-    import types
-
-    from experts.media.upright import upright
-
-    a, b, c, d = (value << 16 for value in matrix)
-    pixels = np.zeros((2, 4, 3), np.uint8)
-    pixels[0, 0] = 255
-
-    class Side:
-        type = types.SimpleNamespace(name="DISPLAYMATRIX")
-
-        def __bytes__(self) -> bytes:
-            return struct.pack("<9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-
-    frame = types.SimpleNamespace(width=4, height=2, side_data=[Side()], to_ndarray=lambda format: pixels)
-    shown = upright(frame, 1.0)
-    assert shown.shape == ((4, 2, 3) if matrix[:1] == (0,) else (2, 4, 3))
-    row, column = (int(axis[0]) for axis in np.nonzero(shown[..., 0]))
-    where = f"{'top' if row < shown.shape[0] / 2 else 'bottom'} {'left' if column < shown.shape[1] / 2 else 'right'}"
-    assert where == corner

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from browsing import Page
+from clips import mux, wav
 from served import EXAMPLES, SPOKEN
-from test_media import bomb_png, mux, picture, wav
+from test_media import bomb_png, picture
 
 pytestmark = pytest.mark.browser
 RECORDED = """() => {

@@ -1,0 +1,126 @@
+"""The pictures of a film: which of its frames are looked at, decoded upright and in order."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experts.config import Limits
+from experts.media.refusal import Refused
+from experts.media.upright import upright
+
+THREADS = 2  # of the video decoder
+MOST_FPS = 240  # packets a second of video, at most
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A video packet: its time stamp, in the stream's time base, whether decoding can start at it, and whether it is
+    shown: what was cut away without encoding again is only there for the frames after it."""
+
+    stamp: int
+    key: bool
+    shown: bool = True
+
+
+def scan(box: Any, video: Any, audio: Any, start_s: float, limits: Limits) -> tuple[list[Mark], float]:
+    """Go through all packets without decoding: the video's marks, and the end of the longer track in seconds."""
+    marks: list[Mark] = []
+    end_s = 0.0
+    for packet in box.demux(*(stream for stream in (video, audio) if stream)):
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is None:  # the empty packet that ends a stream
+            continue
+        end_s = max(end_s, float((stamp + (packet.duration or 0)) * packet.time_base) - start_s)
+        if packet.stream.type == "video":
+            marks.append(Mark(stamp, packet.is_keyframe, not packet.is_discard))
+            if len(marks) > MOST_FPS * limits.video_s:
+                most = int(MOST_FPS * limits.video_s)
+                raise Refused(f"holds more than {most:,} frames; accepted: up to that many; lower its frame rate")
+    return marks, end_s
+
+
+def _chosen(marks: list[Mark], most: int) -> list[int]:
+    """Indices into `marks` of at most `most` frames: those shown in the middle of as many equal stretches of time."""
+    shown = [i for i, mark in enumerate(marks) if mark.shown] or range(len(marks))
+    order = sorted(shown, key=lambda i: marks[i].stamp)
+    stamps = [marks[i].stamp for i in order]
+    if len(order) <= most:
+        return order
+    span = (stamps[-1] - stamps[0]) * len(stamps) / (len(stamps) - 1)  # the last frame lasts as long as the mean one
+    middles = [stamps[0] + (i + 0.5) * span / most for i in range(most)]
+    return [order[i] for i in sorted({bisect_right(stamps, middle) - 1 for middle in middles})]
+
+
+def _runs(marks: list[Mark], chosen: list[int]) -> dict[int, list[int]]:
+    """Which packets to decode for the chosen ones: {last packet of a run: the run's packets}.
+
+    A frame needs the packets from its key frame to its own, in file order. A frame shown before the key frame it
+    follows in the file (an open group of pictures) leans on the group before as well.
+    """
+    keys = [i for i, mark in enumerate(marks) if mark.key] or [0]
+    runs: dict[int, list[int]] = {}
+    begin_of_last, last = -1, -1
+    for index in sorted(chosen):
+        group = max(bisect_right(keys, index) - 1, 0)
+        if group and marks[index].stamp < marks[keys[group]].stamp:
+            group -= 1
+        begin = min(keys[group], index)
+        if begin <= last:  # the run before already has the key frame: go on from there
+            begin = min(begin, begin_of_last)
+            runs.pop(last)
+        begin_of_last, last = begin, index
+        runs[index] = list(range(begin, index + 1))
+    return runs
+
+
+def frames_of(
+    box: Any, stream: Any, marks: list[Mark], start_s: float, limits: Limits
+) -> Iterator[tuple[float, np.ndarray]]:
+    """(time in seconds, pixels [H, W, 3]) of evenly spaced frames, upright, in order of time.
+
+    At most `limits.video_frames`, and fewer where that many would together exceed `limits.image_pixels`.
+    """
+    context = stream.codec_context
+    shape = float(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1)  # of a pixel, width by height
+    pixels = max(context.width * context.height, 1)
+    if pixels > limits.image_pixels:
+        raise Refused(
+            f"has frames of {context.width} x {context.height} px; accepted: up to {limits.image_pixels:,} px; "
+            "scale it down"
+        )
+    chosen = _chosen(marks, min(limits.video_frames, limits.image_pixels // pixels))
+    runs = _runs(marks, chosen)
+    wanted = {i for run in runs.values() for i in run}
+    targets = {marks[i].stamp for i in chosen}
+    context.options = {"max_pixels": str(limits.image_pixels)}
+    context.thread_type, context.thread_count = "AUTO", THREADS
+    found: dict[int, np.ndarray] = {}
+
+    index = -1
+    last: Any = None
+    for packet in box.demux(stream):
+        if packet.dts is None and packet.pts is None:
+            continue
+        index += 1
+        if index not in wanted:
+            continue
+        frames = context.decode(packet)
+        if index in runs:  # the run ends: drain the decoder, then make it forget
+            frames += context.decode(None)
+            context.flush_buffers()
+        for frame in frames:
+            last = frame
+            stamp = frame.dts if frame.pts is None else frame.pts
+            if stamp in targets:
+                found[stamp] = upright(frame, shape)
+        if index in runs:
+            if marks[index].stamp not in found and last is not None:  # decoders of old codecs lose time stamps
+                found[marks[index].stamp] = upright(last, shape)
+            last = None
+    for stamp in sorted(found):
+        yield float(stamp * stream.time_base) - start_s, found[stamp]
