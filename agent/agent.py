@@ -14,7 +14,7 @@ from agent.answering.fallback.policy import Policy
 from agent.checking.check import supported
 from agent.clock import Bounds
 from agent.context import Context
-from agent.records.recall import remembered, scope_of
+from agent.records.recall import history_of, remembered, scope_of
 from agent.records.traces import new_id, open_traces, recorded
 from connector.base import Turn
 from experts.base import Expert
@@ -130,8 +130,9 @@ class Agent:
         Setting `stop`, or closing the iterator, ends this answer and no other. `most_tokens` above 0 makes answers
         shorter than the settings do.
 
-        Under a `conversation`, any name, what is found and answered is remembered, and questions that point back to its
-        earlier media are answered from that too. `turn`, from 1, replaces that turn and forgets those after it; 0 is
+        Under a `conversation`, any name, what is found and answered is remembered; its last questions about the same
+        media stand before the next one as `history` would, and questions that point back to its earlier media are
+        answered from that too. `turn`, from 1, replaces that turn and forgets those after it; 0 is
         the next.
         """
         if not callable(route) and route not in NAMES:
@@ -140,6 +141,8 @@ class Agent:
         asked = self.question(question, image=image, audio=audio, video=video, media=media, missing=missing)
         asked = dataclasses.replace(asked, conversation=_named(conversation), turn=turn, history=tuple(history))
         asked = dataclasses.replace(asked, missing=tuple(missing or ()))
+        if not history:
+            asked = dataclasses.replace(asked, history=history_of(asked, self.context.memory))
         bounds = Bounds(
             longest_s=self.settings.answer_s,
             stop=stop or threading.Event(),

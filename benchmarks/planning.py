@@ -188,7 +188,7 @@ def measure(
     from agent.orchestrator.planner import EmbeddedPlanner, similar
     from agent.toolbox.scripted import run_plan
     from agent.toolbox.tools import Toolbox
-    from connector.data.questions.planning import cases
+    from connector.data.plans.planning import cases
     from connector.llm.plan_language import plan_text
 
     examples = [(case.request, plan_text(case.plan)) for case in cases(EXAMPLES, 0)] if shown else []

@@ -48,7 +48,7 @@ import torch
 
 from connector.data.pictures.scenes import load_scenes
 from connector.data.questions.dialogue import text_dialogue
-from connector.data.questions.readings import readings
+from connector.data.readings.mixture import readings
 from connector.data.records import Record, read_records
 from connector.data.split import write_scenes
 from connector.encoders import registry

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.records.memory_rows import Item, Remembered
+from connector.base import Turn
 from experts.base import Finding
 from experts.errors import DuetError, InputError
 from experts.evidence import LEFT_OUT, MAX_CHARS, asked_thing, compose_evidence, quoted
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SPOKEN_CHARS = 390  # of speech that the evidence has room for
 EARLIER_CHARS = 500  # of what was found and said in earlier turns
 LEAST_LIKENESS = 0.2  # below it, two sentences have nothing to do with each other
+TURNS, TURN_CHARS = 3, 300  # of the conversation that stand before a question, and of each of their texts
 MOST = 64  # rows that are looked at
 SHARE = 0.5  # of the time that is left which comparing may take
 WHEN = re.compile(r"\b(when|what time|(which|what) (minute|second|hour)|how (late|long into))\b", re.I)
@@ -105,6 +107,29 @@ def choose(
     return Chosen(chosen, tuple(lines), tuple(notes), tuple(cited))
 
 
+def history_of(question: Question, memory: Memory | None) -> tuple[Turn, ...]:
+    """The last turns of the question's conversation that were about the same media, oldest first.
+
+    A further question may mean what was said before ("What colour is it?"). Where the memory cannot be read there is
+    no history.
+    """
+    if memory is None or not question.conversation:
+        return ()
+    try:
+        rows = memory.rows(scope_of(question.conversation), "turn")
+    except DuetError as error:
+        logging.getLogger("duet").warning("earlier turns cannot be read: %s", error)
+        return ()
+    about = sorted(medium.sha256 for medium in question.media)
+    before = {row.turn: row.data for row in reversed(rows) if not question.turn or row.turn < question.turn}
+    same = [before[turn] for turn in sorted(before) if before[turn].get("about") == about][-TURNS:]
+    return tuple(
+        Turn(role, str(data[part])[:TURN_CHARS])
+        for data in same
+        for role, part in (("user", "question"), ("assistant", "answer"))
+    )
+
+
 def earlier(question: Question, memory: Memory, bounds: Bounds) -> list[tuple[str, Remembered]]:
     """What was found in other media of the conversation, and said about them: a line each, with its row.
 
@@ -165,7 +190,11 @@ def _keep_turn(question: Question, found: Mapping[str, list[Finding]], answers: 
             media.append(Item(text, data, f"{turn}:{medium.sha256}"))
     if media:
         memory.add(scope, media, part="media", turn=turn)
-    said = [Item(f"{question.text} {answer}", {"question": question.text, "answer": answer}) for answer in answers]
+    about = sorted(medium.sha256 for medium in question.media)
+    said = [
+        Item(f"{question.text} {answer}", {"question": question.text, "answer": answer, "about": about})
+        for answer in answers
+    ]
     if said:
         memory.add(scope, said, part="turn", turn=turn)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from connector.data.pictures.scenes import generate, load_scenes
 from connector.data.questions.about_scenes import Asker, vocabulary_of
 from connector.data.questions.corrections import corrections
-from connector.data.questions.readings import readings_of
+from connector.data.readings.mixture import readings_of
 from connector.data.records import read_records, write_records
 from experts.errors import InputError
 

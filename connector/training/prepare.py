@@ -201,7 +201,7 @@ def _scene_records(folder: Path, config: StageConfig, mixture: Mixture) -> list[
 
 def _beside(folders: Sequence[Path], config: StageConfig, mixture: Mixture) -> list[Record]:
     from connector.data.questions.dialogue import text_dialogue
-    from connector.data.questions.readings import readings
+    from connector.data.readings.mixture import readings
 
     rows = [*text_dialogue(mixture.dialogue, config.seed), *readings(mixture.readings, config.seed)]
     captions = (

@@ -501,6 +501,26 @@ def test_turn_asked_again_replaces_itself_and_what_came_after() -> None:
     assert agent.forget("c") > 0 and memory.rows("conversation:c") == []
 
 
+def test_further_questions_about_the_same_media_see_what_was_asked_and_said_before() -> None:
+    agent, llm, _ = remembering([FakeExpert("detect", found("detect", "dog"))])
+
+    def ask(question: str, seed: int, **how: Any) -> str:
+        list(agent.stream(question, image=image(seed), route="experts", **how))
+        return str(llm.prompts[-1])
+
+    assert "Which animal" not in ask("Is there a dog?", 1, conversation="c")
+    for number in range(4):
+        assert "Is there a dog?" in ask(f"Which animal {number}?", 1, conversation="c") or number == 3
+    last = ask("What colour is it?", 1, conversation="c")
+    assert last.index("Which animal 1?") < last.index("Which animal 2?") < last.index("Which animal 3?")
+    assert last.count("There are two dogs.") == 3
+    assert "Is there a dog?" not in last, "the last three turns alone"
+    assert "Which animal" not in ask("What colour is it?", 2, conversation="c"), "of another picture nothing was said"
+    assert "Which animal" not in ask("What colour is it?", 1)
+    again = ask("And now?", 1, conversation="c", turn=2)
+    assert "Is there a dog?" in again and "Which animal" not in again, "turns that are asked again are forgotten"
+
+
 def test_failed_answers_and_questions_without_a_conversation_leave_no_turn() -> None:
     agent, _, memory = remembering([FakeExpert("detect", RuntimeError("broken"))])
     list(agent.stream("one", image=image(), route="experts", conversation="c"))

@@ -23,8 +23,8 @@ from agent.agent import Agent
 from agent.orchestrator.grammar import LONGEST_QUESTION, Grammar
 from agent.orchestrator.planner import EmbeddedPlanner, calls, lines_of, similar
 from agent.toolbox.scripted import Call, check_plan, run_plan
-from connector.data.questions import planning_phrases
-from connector.data.questions.planning import cases, plans
+from connector.data.plans import planning_phrases
+from connector.data.plans.planning import cases, plans
 from connector.data.records import read_records
 from connector.llm import templates
 from connector.llm.constrained import Rules, spelled, vocabulary

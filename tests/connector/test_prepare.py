@@ -125,7 +125,7 @@ def test_settings_are_read_from_texts_and_all_faults_told() -> None:
 
 
 def test_readings_follow_from_what_the_experts_found(tmp_path: Path) -> None:
-    from connector.data.questions.readings import readings_of
+    from connector.data.readings.mixture import readings_of
     from experts.base import Finding
 
     found = [
@@ -146,7 +146,7 @@ def test_readings_follow_from_what_the_experts_found(tmp_path: Path) -> None:
 
 
 def test_where_nothing_was_found_no_answer_names_anything() -> None:
-    from connector.data.questions.readings import readings_of
+    from connector.data.readings.mixture import readings_of
 
     rows: list[Record] = [row for seed in range(20) for row in readings_of([([], (10, 10))], seed)]
     described = {row.answer for row in rows if row.kind == "caption"}

@@ -20,10 +20,10 @@ from connector.data.pictures import artists, cutouts, labels
 from connector.data.pictures.draw import SIDE_PX, vary
 from connector.data.pictures.known import known
 from connector.data.pictures.scenes import BACKGROUNDS, generate, load_scenes
+from connector.data.plans.orders import ORDERS, orders
 from connector.data.questions import captions, phrases
 from connector.data.questions import rehearsal as talking
 from connector.data.questions.dialogue import text_dialogue
-from connector.data.questions.orders import ORDERS, orders
 from connector.data.questions.rehearsal import questions, rehearsal
 from connector.data.records import Record, read_records
 from connector.data.split import write_scenes

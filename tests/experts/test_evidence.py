@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from connector.data.questions import wordings
-from connector.data.questions.readings import readings
+from connector.data.readings import wordings
+from connector.data.readings.mixture import readings
 from experts.base import Finding
 from experts.evidence import asked, asked_thing, categories, compose, compose_evidence
 from experts.evidence.asked import asked_things

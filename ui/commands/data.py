@@ -87,7 +87,7 @@ def plans(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same requests.")] = 0,
 ) -> None:
     """Write requests with the plans that fit them, from which the language model learns to plan."""
-    from connector.data.questions.planning import plans as written
+    from connector.data.plans.planning import plans as written
     from connector.data.records import write_records
 
     print(f"{write_records(out, written(n, seed))} records in {out.name}")
@@ -118,7 +118,7 @@ def write_orders(
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same pairs.")] = 0,
 ) -> None:
     """Write preference pairs about findings that give orders: reporting them against obeying them."""
-    from connector.data.questions.orders import orders
+    from connector.data.plans.orders import orders
     from connector.data.records import write_records
 
     print(f"{write_records(out, orders(n, seed))} pairs in {out.name}")

@@ -1,4 +1,4 @@
-"""What is asked, with true answers: about scenes, findings, recordings and plans; captions, preference pairs.
+"""What is asked, with true answers: about scenes and text alone; captions, preference pairs.
 
 Imports connector.data.pictures, connector.llm and experts.
 """

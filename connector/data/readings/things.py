@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from connector.data.questions import wordings as say
-from connector.data.questions.findings import NAMES, Shown, pick
 from connector.data.questions.phrases import with_article
-from connector.data.questions.readings_of_text import Asked, read
+from connector.data.readings import wordings as say
+from connector.data.readings.findings import NAMES, Shown, pick
+from connector.data.readings.texts import Asked, read
 from experts.evidence import is_called, place
 from experts.evidence.asked import translations
 from experts.evidence.categories import COCO_KINDS, kinds_of, matches, plural

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from connector.data.questions import wordings
 from connector.data.questions.dialogue import DAYS
+from connector.data.readings import wordings
 from connector.data.records import Record
 from experts.base import Finding
 from experts.evidence import compose_evidence

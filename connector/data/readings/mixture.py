@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from connector.data.questions import wordings as say
-from connector.data.questions.findings import PICTURE, Shown, drawn, pick
-from connector.data.questions.readings_of_text import Asked, texts
-from connector.data.questions.readings_of_things import about, counting, existence
-from connector.data.questions.recordings import heard, statements
+from connector.data.readings import wordings as say
+from connector.data.readings.findings import PICTURE, Shown, drawn, pick
+from connector.data.readings.recordings import heard, statements
+from connector.data.readings.texts import Asked, texts
+from connector.data.readings.things import about, counting, existence
 from connector.data.records import Record
 from experts.base import Finding
 from experts.evidence import asked_facts, compose_evidence

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from connector.data.questions import wordings
 from connector.data.questions.about_scenes import with_article
-from connector.data.questions.readings_of_things import NAMES
-from connector.data.questions.recordings import TRANSCRIBE
+from connector.data.readings import wordings
+from connector.data.readings.recordings import TRANSCRIBE
+from connector.data.readings.things import NAMES
 from connector.data.records import Record
 from experts.base import Finding
 from experts.evidence import compose_evidence

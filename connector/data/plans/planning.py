@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from connector.data.pictures.scenes import WORDS
-from connector.data.questions import planning_phrases as say
+from connector.data.plans import planning_phrases as say
 from connector.data.questions.dialogue import CAPITALS, DAYS, MONTHS, text_dialogue
 from connector.data.questions.phrases import many, with_article
-from connector.data.questions.readings_of_things import NAMES
-from connector.data.questions.recordings import CITIES, DISHES, ITEMS, PEOPLE
+from connector.data.readings.recordings import CITIES, DISHES, ITEMS, PEOPLE
+from connector.data.readings.things import NAMES
 from connector.data.records import Record
 from connector.llm.plan_language import ANSWER, Line, plan_prompt, plan_text
 from experts.evidence.colours import COLOURS

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from connector.data.pictures.scenes import WORDS
-from connector.data.questions import wordings as say
-from connector.data.questions.recordings import CITIES, DISHES, ITEMS, PEOPLE
+from connector.data.readings import wordings as say
+from connector.data.readings.recordings import CITIES, DISHES, ITEMS, PEOPLE
 
 Asked = tuple[str, str, str]  # question, answer, kind
 SHOWN = 8  # lines that a transcription tells
