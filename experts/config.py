@@ -30,7 +30,7 @@ class Limits:
     audio_decoded_bytes: int = 256 * MIB  # decoded float32 samples at the file's own rate and channels
     video_bytes: int = 200 * MIB
     video_s: float = 600.0
-    video_frames: int = 16  # frames kept, evenly spaced
+    video_frames: int = 16  # frames kept, some of every scene
     decode_s: float = 60.0  # a decoder that takes longer is killed
 
 

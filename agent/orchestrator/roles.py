@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.answer import Question, Step
+from agent.answering.routes import within as experts_within
 from agent.clock import Bounds, Clock
 from agent.expert_calls import within
 from agent.orchestrator.chat_models import chat_failure, chat_name
@@ -42,10 +43,11 @@ class Ended(threading.Event):
 
 @dataclass
 class Record:
-    """What came of the looks so far: findings and experts that failed, by the name of the medium."""
+    """What came of the looks so far: findings, and experts that failed and that looked, by the name of the medium."""
 
     findings: dict[str, list[Finding]]
     failed: dict[str, list[str]]
+    looked: dict[str, list[str]]
     reasons: list[str] = field(default_factory=list)  # of experts that failed
     mistakes: list[str] = field(default_factory=list)  # of the model: calls that could not be made
     results: list[str] = field(default_factory=list)  # each result as a line of text
@@ -55,7 +57,7 @@ class Record:
     @classmethod
     def of(cls, question: Question) -> Record:
         names = [medium.name for medium in question.media]
-        return cls({name: [] for name in names}, {name: [] for name in names})
+        return cls({name: [] for name in names}, {name: [] for name in names}, {name: [] for name in names})
 
     def found(self) -> list[Finding]:
         return [finding for found in self.findings.values() for finding in found]
@@ -113,7 +115,8 @@ def looked_step(
     medium = toolbox.media[key]
     record.looks += 1
     record.findings[medium.name] += result.findings
-    record.results.append(f"{key}, {tool}: {result.text}")
+    record.looked[medium.name] += experts_within(tool, medium)
+    record.results.append(f"{f'{key}, ' if len(toolbox.media) > 1 else ''}{tool}: {result.text}")
     weights = toolbox.context.model_name() if tool == CONNECTOR else toolbox.context.expert(tool).weights
     about = {"weights": weights, "media": medium.name, "sha256": medium.sha256[:16], **dict(data)}
     return clock.step("expert", tool, since=since, seconds=result.seconds, findings=result.findings, data=about)

@@ -142,7 +142,11 @@ class Orchestrator:
                 "the embedded language model cannot decide round by round, it has no tool calling; accepted: plans "
                 "alone, or a chat model: model='openai:NAME' with base_url, or profile 'server'"
             )
-        evidence = evidence_text(question, record.findings, record.failed, captions=True) if record.looks else ""
+        evidence = (
+            evidence_text(question, record.findings, record.failed, record.looked, captions=True)
+            if record.looks
+            else ""
+        )
         limits: dict[str, Any] = {
             "looking_until": until,
             "most_rounds": self.most_rounds,
@@ -183,7 +187,7 @@ class Orchestrator:
             yield clock.finish(text, findings=found)
             return
         begun = time.perf_counter()
-        evidence = evidence_text(question, record.findings, record.failed, captions=True)
+        evidence = evidence_text(question, record.findings, record.failed, record.looked, captions=True)
         if self.thinking.shape != "none":
             ask = self._thinker(context, chats, bounds)
             thoughts = yield from think(ask, question.text, evidence, self.thinking, clock)

@@ -13,7 +13,7 @@ from typing import Any
 
 from experts.config import Limits
 from experts.media.formats import DEMUXERS
-from experts.media.frames import THREADS, Mark, frames_of, scan
+from experts.media.frames import THREADS, Mark, cuts_of, frames_of, scan
 from experts.media.refusal import Refused, check_decoded, check_length, too_big
 from experts.media.sound import RATE_HZ, SILENT, Downmix, sound_of, written
 
@@ -98,9 +98,13 @@ def _decode(data: bytes, asked: Asked, out: Path) -> dict[str, Any]:
     reply: dict[str, Any] = {"kind": tracks.kind, "audio": False, "sizes": [], "times_s": []}
     reply["duration_s"] = tracks.end_s
     if tracks.video is not None:
+        cuts: list[int] = []
+        if len(tracks.marks) > asked.limits.video_frames:
+            with _open(data, asked.form) as box:
+                cuts = cuts_of(box, box.streams[tracks.video], tracks.marks, asked.limits)
         with _open(data, asked.form) as box, open(out / "frames", "wb") as file:
             stream = box.streams[tracks.video]
-            for time_s, rgb in frames_of(box, stream, tracks.marks, tracks.start_s, asked.limits):
+            for time_s, rgb in frames_of(box, stream, tracks.marks, cuts, tracks.start_s, asked.limits):
                 reply["times_s"].append(round(max(time_s, 0.0), 6))
                 reply["sizes"].append(rgb.shape[:2])
                 rgb.tofile(file)

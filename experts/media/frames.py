@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from experts.media.upright import upright
 
 THREADS = 2  # of the video decoder
 MOST_FPS = 240  # packets a second of video, at most
+MOST_KEYS = 120  # key frames that are compared to find scenes
+THUMB = (32, 18)  # px of what is compared
+CUT = 40  # mean difference of two thumbnails, of 255, from which on they are of two scenes
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,75 @@ def scan(box: Any, video: Any, audio: Any, start_s: float, limits: Limits) -> tu
     return marks, end_s
 
 
-def _chosen(marks: list[Mark], most: int) -> list[int]:
-    """Indices into `marks` of at most `most` frames: those shown in the middle of as many equal stretches of time."""
+def _bounded(stream: Any, limits: Limits) -> Any:
+    """The stream's decoder, which takes no frame of more than `limits.image_pixels`."""
+    context = stream.codec_context
+    if context.width * context.height > limits.image_pixels:
+        raise Refused(
+            f"has frames of {context.width} x {context.height} px; accepted: up to {limits.image_pixels:,} px; "
+            "scale it down"
+        )
+    context.options = {"max_pixels": str(limits.image_pixels)}
+    context.thread_type, context.thread_count = "AUTO", THREADS
+    return context
+
+
+def cuts_of(box: Any, stream: Any, marks: list[Mark], limits: Limits) -> list[int]:
+    """Indices into `marks` of key frames at which another scene has begun since the key frame before.
+
+    Encoders put a key frame where the picture changes, so only those are decoded, at most MOST_KEYS of them.
+    """
+    import av
+
+    keys = [i for i, mark in enumerate(marks) if mark.key and mark.shown]
+    looked = set(keys[:: -(-len(keys) // MOST_KEYS)] if keys else ())
+    if len(looked) < 2:
+        return []
+    context = _bounded(stream, limits)
+    small: dict[int, np.ndarray] = {}
+    index = -1
+    for packet in box.demux(stream):
+        if packet.dts is None and packet.pts is None:
+            continue
+        index += 1
+        if index not in looked:
+            continue
+        try:
+            frames = context.decode(packet) + context.decode(None)
+        except av.FFmpegError:
+            frames = []
+        context.flush_buffers()
+        if frames:
+            small[index] = frames[-1].reformat(*THUMB, format="rgb24").to_ndarray().astype(np.int16)
+    order = sorted(small, key=lambda i: marks[i].stamp)
+    return [i for before, i in pairwise(order) if np.abs(small[i] - small[before]).mean() > CUT]
+
+
+def _chosen(marks: list[Mark], most: int, cuts: Sequence[int] = ()) -> list[int]:
+    """Indices into `marks` of at most `most` frames: those in the middle of equal stretches of each scene's time.
+
+    Of a scene that begins at a cut the first one is the key frame there, which is surely of that scene. Longer scenes
+    have more frames; of more scenes than frames the longest are shown.
+    """
     shown = [i for i, mark in enumerate(marks) if mark.shown] or range(len(marks))
     order = sorted(shown, key=lambda i: marks[i].stamp)
     stamps = [marks[i].stamp for i in order]
     if len(order) <= most:
         return order
-    span = (stamps[-1] - stamps[0]) * len(stamps) / (len(stamps) - 1)  # the last frame lasts as long as the mean one
-    middles = [stamps[0] + (i + 0.5) * span / most for i in range(most)]
-    return [order[i] for i in sorted({bisect_right(stamps, middle) - 1 for middle in middles})]
+    end = stamps[-1] + (stamps[-1] - stamps[0]) / (len(stamps) - 1)  # the last frame lasts as long as the mean one
+    begins = sorted({float(stamps[0]), *(float(marks[i].stamp) for i in cuts)})
+    scenes = [(begin, until - begin) for begin, until in zip(begins, [*begins[1:], end], strict=True)]
+    scenes = sorted(scenes, key=lambda scene: -scene[1])[:most]
+    numbers = [1] * len(scenes)
+    for _ in range(most - len(scenes)):
+        longest = max(range(len(scenes)), key=lambda n: scenes[n][1] / (numbers[n] + 1))
+        numbers[longest] += 1
+    moments = [
+        begin if n == 0 and begin > stamps[0] else begin + (n + 0.5) * length / number
+        for (begin, length), number in zip(scenes, numbers, strict=True)
+        for n in range(number)
+    ]
+    return [order[i] for i in sorted({bisect_right(stamps, moment) - 1 for moment in moments})]
 
 
 def _runs(marks: list[Mark], chosen: list[int]) -> dict[int, list[int]]:
@@ -79,26 +142,19 @@ def _runs(marks: list[Mark], chosen: list[int]) -> dict[int, list[int]]:
 
 
 def frames_of(
-    box: Any, stream: Any, marks: list[Mark], start_s: float, limits: Limits
+    box: Any, stream: Any, marks: list[Mark], cuts: Sequence[int], start_s: float, limits: Limits
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """(time in seconds, pixels [H, W, 3]) of evenly spaced frames, upright, in order of time.
+    """(time in seconds, pixels [H, W, 3]) of frames of every scene, upright, in order of time.
 
     At most `limits.video_frames`, and fewer where that many would together exceed `limits.image_pixels`.
     """
-    context = stream.codec_context
+    context = _bounded(stream, limits)
     shape = float(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1)  # of a pixel, width by height
     pixels = max(context.width * context.height, 1)
-    if pixels > limits.image_pixels:
-        raise Refused(
-            f"has frames of {context.width} x {context.height} px; accepted: up to {limits.image_pixels:,} px; "
-            "scale it down"
-        )
-    chosen = _chosen(marks, min(limits.video_frames, limits.image_pixels // pixels))
+    chosen = _chosen(marks, min(limits.video_frames, limits.image_pixels // pixels), cuts)
     runs = _runs(marks, chosen)
     wanted = {i for run in runs.values() for i in run}
     targets = {marks[i].stamp for i in chosen}
-    context.options = {"max_pixels": str(limits.image_pixels)}
-    context.thread_type, context.thread_count = "AUTO", THREADS
     found: dict[int, np.ndarray] = {}
 
     index = -1

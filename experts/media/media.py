@@ -123,7 +123,7 @@ class Audio:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """Evenly spaced frames, their times in seconds from the start, and the sound track, or None where it has none."""
+    """Frames of every scene, their times in seconds from the start, and the sound track, or None where it has none."""
 
     frames: list[Image]
     times_s: list[float]
@@ -144,7 +144,7 @@ class Video:
         rate_fps: float | None = None,
         track: int | None = None,
     ) -> Video:
-        """A video: the frames in the middle of `limits.video_frames` equal stretches of time (all, if it has no more).
+        """A video: up to `limits.video_frames` frames, in the middle of equal stretches of each scene's time.
 
         Fewer are kept where that many would together exceed `limits.image_pixels`. `track` is the sound track that is
         heard, from 1, in place of the default one. Arrays need `rate_fps`: [F, H, W, 3]

@@ -120,8 +120,8 @@ def test_steps_only_gives_what_was_found_and_no_answer() -> None:
     chat = ScriptedChat(script=[planned(step("a"), step("b", "tag", "a"))])
     answer, steps = ask(Orchestrator(only="steps", model=chat))
     assert answer.text.splitlines() == [
-        "image1, detect: Objects: 2 dogs (top left; top left).",
-        "image1, tag: Looks like: lawn.",
+        "detect: Objects: 2 dogs (top left; top left).",
+        "tag: Looks like: lawn.",
     ]
     assert len(answer.findings) == 3
     assert "llm" not in [s.kind for s in steps]

@@ -148,6 +148,40 @@ def two_sounds(**told: str) -> bytes:
     return file.getvalue()
 
 
+def film(greys: list[int], codec: str = "libx264", fps: int = 10) -> bytes:
+    """A film whose frame i has the mean grey level greys[i], with squares of its own."""
+    file = io.BytesIO()
+    squares = {grey: np.random.default_rng(grey).integers(-20, 20, (6, 8)).repeat(8, 0).repeat(8, 1) for grey in greys}
+    with av.open(file, "w", format="matroska") as box:
+        stream = box.add_stream(codec, rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i, grey in enumerate(greys):
+            pixels = (grey + squares[grey])[..., None].repeat(3, 2).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, fps)
+            box.mux(stream.encode(frame))
+        box.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def test_a_scene_shorter_than_the_stretches_is_looked_at() -> None:
+    """A minute of one picture, a second of another, a minute of a third: 16 even stretches of 7.5 s pass it over."""
+    greys = [40] * 600 + [220] * 10 + [120] * 600
+    video = Video.open(film(greys))
+    seen = [round(float(frame.pixels.mean())) for frame in video.frames]
+    assert len(seen) == 16 and sum(abs(grey - 220) < 8 for grey in seen) == 1
+    assert sum(abs(grey - 40) < 8 for grey in seen) in (7, 8)
+    at = next(time_s for time_s, grey in zip(video.times_s, seen, strict=True) if grey > 200)
+    assert at == pytest.approx(60, abs=0.2)
+
+
+def test_of_more_scenes_than_frames_the_longest_are_looked_at() -> None:
+    greys = [grey for number in range(40) for grey in [20 + 200 * (number % 2)] * (30 if number % 4 else 60)]
+    video = Video.open(film(greys))
+    assert len(video.frames) == 16 and video.times_s == sorted(video.times_s)
+    assert {round(float(frame.pixels.mean()), -2) for frame in video.frames} == {0, 200}
+
+
 def test_of_several_sound_tracks_one_is_heard_and_the_others_named_and_to_be_had() -> None:
     data = two_sounds(language="deu", title="Commentary")
     first = Audio.open(data)
