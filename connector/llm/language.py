@@ -229,6 +229,10 @@ def load(name: str, device: str = "auto") -> LanguageModel:
         with lean_imports() if ours else contextlib.nullcontext():
             read: Any = converted.mapped(Path(path)) if ours else read_whole(path, dtype)
             model = read.to(where)
+        if ours and where == "cpu":
+            from connector.llm.packed import pack
+
+            pack(model)
     except OSError as error:
         raise _not_there(name, path, error) from None
     except (ValueError, KeyError, RuntimeError) as error:
