@@ -79,6 +79,7 @@ class Agent:
         check: bool | None = None,
         history: Sequence[Turn] = (),
         keep_going: bool = False,
+        audio_track: int | None = None,
     ) -> list[Answer]:
         """One Answer a route asked: two for `both`.
 
@@ -87,7 +88,8 @@ class Agent:
         Where a single route cannot answer its error is raised; `both` and `auto` tell it in an Answer with `error`.
         `check` has experts check each answer's claims (its `check`); None is as the settings say. `history` is what was
         asked and said before, oldest first: the question may refer to it. With `keep_going` a medium that is refused is
-        left out, and a note of the answer says so, as long as there is another.
+        left out, and a note of the answer says so, as long as there is another. `audio_track`, from 1, is the sound
+        track that is heard in files with several.
 
         Raises:
             InputError: the question, a medium or the route is not acceptable.
@@ -105,6 +107,7 @@ class Agent:
             check=check,
             history=history,
             keep_going=keep_going,
+            audio_track=audio_track,
         )
         return [step.answer for step in steps if step.answer is not None]
 
@@ -124,6 +127,7 @@ class Agent:
         check: bool | None = None,
         history: Sequence[Turn] = (),
         keep_going: bool = False,
+        audio_track: int | None = None,
     ) -> Iterator[Step]:
         """The Steps of `ask` as they happen; everything wrong with the input is raised before the first.
 
@@ -138,7 +142,8 @@ class Agent:
         if not callable(route) and route not in NAMES:
             raise UnknownNameError("route", str(route), NAMES)
         missing: list[str] | None = [] if keep_going else None
-        asked = self.question(question, image=image, audio=audio, video=video, media=media, missing=missing)
+        given = {"image": image, "audio": audio, "video": video, "media": media}
+        asked = self.question(question, **given, missing=missing, track=audio_track)
         asked = dataclasses.replace(asked, conversation=_named(conversation), turn=turn, history=tuple(history))
         asked = dataclasses.replace(asked, missing=tuple(missing or ()))
         if not history:
@@ -157,8 +162,10 @@ class Agent:
         steps = remembered(steps, asked, self.context.memory)
         return recorded(steps, asked, name, bounds, self.traces)
 
-    def question(self, text: str, *, missing: list[str] | None = None, **media: Any) -> Question:
-        """A Question with its media (image=, audio=, video=, media=) opened and checked, and `missing` as in `open`.
+    def question(
+        self, text: str, *, missing: list[str] | None = None, track: int | None = None, **media: Any
+    ) -> Question:
+        """A Question with its media (image=, audio=, video=, media=) opened and checked; the rest is as in `open`.
 
         Raises:
             InputError: no question, no media, or more than 8 of them.
@@ -170,7 +177,7 @@ class Agent:
             raise InputError(
                 f"the question has {len(text)} characters; accepted: 1 to {MOST_CHARACTERS}; make it shorter"
             )
-        return Question(text.strip(), self.open(**media, missing=missing))
+        return Question(text.strip(), self.open(**media, missing=missing, track=track))
 
     def open(
         self,
@@ -180,10 +187,12 @@ class Agent:
         video: Any = None,
         media: Any = None,
         missing: list[str] | None = None,
+        track: int | None = None,
     ) -> tuple[Media, ...]:
         """Media through the media door, within this agent's limits; two media of one name get different ones.
 
-        Where a list is given as `missing`, the reasons why media are refused go into it, and the others are opened.
+        `track` is the sound track that is heard of files with several. Where a list is given as `missing`, the reasons
+        why media are refused go into it, and the others are opened.
 
         Raises:
             InputError: no media, or more than 8.
@@ -200,7 +209,7 @@ class Agent:
         opened: list[Media] = []
         for source, kind in given:
             try:
-                medium = self._open(source, kind)
+                medium = self._open(source, kind, track)
             except MediaError as error:
                 if missing is None or len(given) == 1:
                     raise
@@ -213,11 +222,13 @@ class Agent:
             raise MediaError(f"none of the {len(given)} media can be opened: {'; '.join(missing)}")
         return tuple(opened)
 
-    def _open(self, source: Any, kind: Any) -> Media:
+    def _open(self, source: Any, kind: Any, track: int | None) -> Media:
         """One medium; `kind` is what it must be, or None."""
         if not isinstance(source, Image | Audio | Video):
+            if kind is Image:
+                return Image.open(source, limits=self.settings.limits)
             opener = open_media if kind is None else kind.open
-            return opener(source, limits=self.settings.limits)
+            return opener(source, limits=self.settings.limits, track=track)
         if kind is not None and not isinstance(source, kind):
             raise InputError(f"'{source.name}' is of kind {source.kind}, not {kind.kind}; pass it as {source.kind}")
         return source

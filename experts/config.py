@@ -15,7 +15,7 @@ from experts.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T", "Limits", "Settings")
 MIB = 1 << 20
-MAY_BE_ZERO = ("threads", "cache_mb", "traces_mb", "memory_mb")
+MAY_BE_ZERO = ("threads", "cache_mb", "traces_mb", "memory_mb", "fetch_s")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Limits:
     video_s: float = 600.0
     video_frames: int = 16  # frames kept, some of every scene
     decode_s: float = 60.0  # a decoder that takes longer is killed
+    fetch_s: float = 0.0  # longest time for media at a public web address; 0 = none are fetched
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ import numpy as np
 
 from experts.config import Limits
 from experts.errors import MediaError
+from experts.media.fetching import SCHEMES, fetch
 from experts.media.formats import EITHER, HEAD_BYTES, NOUN, accepted, behind_tag, kind_of, stranger
 
-Source = str | os.PathLike | bytes | np.ndarray  # a path, a data: URL, encoded bytes, an array
+Source = str | os.PathLike | bytes | np.ndarray  # a path, a data: or (if fetched) web address, encoded bytes, an array
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +50,23 @@ def take(source: Any, name: str | None, want: str | None, limits: Limits) -> Tak
         data = data_url(source, max(most_bytes(kind, limits) for kind in NOUN))
         return judge(data, len(data), base_name(name or want or "media"), want, limits)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
-        path = re.split(r"[?#]", source)[0].partition("://")[2].rstrip("/").partition("/")[2]  # not host, not query
-        shown, scheme = quote(base_name(path)) if path else "this", source.partition(":")[0].lower()
-        what = "a web address" if scheme in ("http", "https") else f"an address ({scheme}:)"
-        raise MediaError(
-            f"{shown} is {what}, and fetching is off; accepted: a path, bytes, a data: URL or an array; "
-            "download it first and pass the file"
-        )
+        return _remote(source, name, want, limits)
     return read(source, base_name(name or source.rstrip("/\\")), want, limits)
+
+
+def _remote(url: str, name: str | None, want: str | None, limits: Limits) -> Taken:
+    """What is at a web address, where the limits let it be fetched."""
+    path = re.split(r"[?#]", url)[0].partition("://")[2].rstrip("/").partition("/")[2]  # not host, not query
+    shown, scheme = quote(base_name(path)) if path else "this", url.partition(":")[0].lower()
+    if scheme in SCHEMES and limits.fetch_s:
+        most = max(most_bytes(kind, limits) for kind in ([want] if want else NOUN))
+        data = fetch(url, shown, most, limits.fetch_s)
+        return judge(data, len(data), base_name(name or path or want or "media"), want, limits)
+    what = "a web address" if scheme in SCHEMES else f"an address ({scheme}:)"
+    raise MediaError(
+        f"{shown} is {what}, and fetching is off; accepted: a path, bytes, a data: URL or an array; "
+        "download it first and pass the file"
+    )
 
 
 def read(path: str, name: str, want: str | None, limits: Limits) -> Taken:

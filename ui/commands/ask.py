@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ui.commands.options import Config, Json, KeepGoing, Model, Profile, print_json, tell
+from ui.commands.options import (
+    AudioTrack,
+    Config,
+    Fetch,
+    Json,
+    KeepGoing,
+    Model,
+    Profile,
+    fetching,
+    print_json,
+    tell,
+)
 
 if TYPE_CHECKING:
     from agent.answer import Step
@@ -24,6 +35,8 @@ def ask(
     ] = "",
     check: Annotated[bool, typer.Option("--check", help="Let experts check what the answer claims.")] = False,
     keep_going: KeepGoing = False,
+    audio_track: AudioTrack = None,
+    fetch: Fetch = False,
     as_json: Json = False,
     config: Config = None,
     profile: Profile = None,
@@ -35,7 +48,7 @@ def ask(
     from experts.errors import ModelError
     from ui import terminal
 
-    agent = Agent(load_settings(config, profile=profile, model=model))
+    agent = Agent(fetching(load_settings(config, profile=profile, model=model), fetch))
     steps = agent.stream(
         question,
         image=image,
@@ -45,6 +58,7 @@ def ask(
         conversation=conversation,
         check=check or None,
         keep_going=keep_going,
+        audio_track=audio_track,
     )
     steps = _telling(steps, as_json)
     answers = [step.answer for step in steps if step.answer] if as_json else terminal.answers(question, steps)

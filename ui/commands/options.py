@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from experts.config import Settings
+
+FETCH_S = 30.0  # for a medium at a web address, where nothing else is set
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[
@@ -19,6 +25,11 @@ Profile = Annotated[str | None, typer.Option("--profile", help="embedded, hub or
 KeepGoing = Annotated[
     bool, typer.Option("--keep-going", help="Leave out media that cannot be read, each with a line on stderr.")
 ]
+AudioTrack = Annotated[
+    int | None,
+    typer.Option("--audio-track", min=1, help="Which sound track is heard (default: the file's own choice)."),
+]
+Fetch = Annotated[bool, typer.Option("--fetch", help=f"Fetch media at web addresses, within {FETCH_S:g} s each.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -26,6 +37,13 @@ Model = Annotated[
         help="The multimodal model: a hub name, a folder, an endpoint's URL (#ID names a model there), auto.",
     ),
 ]
+
+
+def fetching(settings: Settings, fetch: bool) -> Settings:
+    """The settings, with web addresses fetched where `fetch` says so."""
+    if not fetch or settings.limits.fetch_s:
+        return settings
+    return dataclasses.replace(settings, limits=dataclasses.replace(settings.limits, fetch_s=FETCH_S))
 
 
 def tell(what: str, message: str, as_json: bool, kind: str = "error") -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ui.commands.options import Config, Json, KeepGoing, Profile, print_json, tell
+from ui.commands.options import AudioTrack, Config, Fetch, Json, KeepGoing, Profile, fetching, print_json, tell
 
 if TYPE_CHECKING:
     from experts.base import Finding
@@ -18,6 +18,8 @@ def tool(
     name: Annotated[str, typer.Argument(help="An expert; `duet tools` lists them.")],
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Image, sound or video files.")],
     keep_going: KeepGoing = False,
+    audio_track: AudioTrack = None,
+    fetch: Fetch = False,
     as_json: Json = False,
     config: Config = None,
     profile: Profile = None,
@@ -28,10 +30,10 @@ def tool(
     from experts.config import load_settings
     from ui import terminal
 
-    settings = load_settings(config, profile=profile)
+    settings = fetching(load_settings(config, profile=profile), fetch)
     expert = experts.get(name, settings)
     findings: list[Finding] = []
-    for medium in _opened(files, settings.limits, keep_going, as_json):
+    for medium in _opened(files, settings.limits, keep_going, as_json, audio_track):
         for note in medium.notes:
             tell(medium.name, f"{medium.name}: {note}", as_json, "note")
         findings += look(expert, medium)
@@ -41,7 +43,7 @@ def tool(
         terminal.findings(findings)
 
 
-def _opened(files: list[str], limits: Limits, keep_going: bool, as_json: bool) -> list[Media]:
+def _opened(files: list[str], limits: Limits, keep_going: bool, as_json: bool, track: int | None = None) -> list[Media]:
     """The media of `files`; with `keep_going` those that can be opened, and a line on stderr for each other one.
 
     Raises:
@@ -53,7 +55,7 @@ def _opened(files: list[str], limits: Limits, keep_going: bool, as_json: bool) -
     opened: list[Media] = []
     for number, file in enumerate(files, 1):
         try:
-            opened.append(open_media(file, limits=limits))
+            opened.append(open_media(file, limits=limits, track=track))
         except MediaError as error:
             if not keep_going or (number == len(files) and not opened):
                 raise
