@@ -24,7 +24,8 @@ SHORT_SHARE = 0.15  # of the questions that ask for a single word
 def about(rng: np.random.Generator, shown: Shown, most: int) -> list[Asked]:
     """Questions about what is there and what is not."""
     makers = [existence, existence, existence, counting, counting, _colour, _position, _describe, _which, _more,
-              _unknown, _reading, _chosen, _like, _worn, _whole_colours]  # fmt: skip
+              _unknown, _reading, _unknown, _chosen, _like, _worn, _whole_colours,
+              _left_of, _what_at]  # fmt: skip
     rows: list[Asked] = []
     for index in rng.permutation(len(makers)):
         if row := makers[int(index)](rng, shown):
@@ -209,6 +210,38 @@ def _position(rng: np.random.Generator, shown: Shown) -> Asked | None:
     return question, f"The {name} is {_at(at)}.", "position"
 
 
+def _left_of(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    """Which of two things is further left, where their places tell."""
+    single = [f for f in shown.things if shown.counts()[f.text] == 1]
+    if len(single) < 2:
+        return None
+    first, second = (single[int(n)] for n in rng.choice(len(single), 2, replace=False))
+    places = [place(f.box or (), shown.size) for f in (first, second)]
+    columns = [-1 if "left" in at else 1 if "right" in at else 0 for at in places]
+    if columns[0] == columns[1]:
+        return None
+    question = pick(rng, say.LEFT_OF).format(first.text, second.text)
+    where = f"the {first.text} is {_at(places[0])} and the {second.text} {_at(places[1])}"
+    return question, f"{'Yes' if columns[0] < columns[1] else 'No'}, {where}.", "position"
+
+
+def _what_at(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    """What is at a place: of a side also what is in its corners."""
+    if not shown.things:
+        return None
+    asked = pick(rng, ("top", "bottom", "left", "right", "center", "top left", "bottom right"))
+    corner = " " in asked or asked == "center"
+    there = [f.text for f in shown.things if (at := place(f.box or (), shown.size)) == asked or (
+        not corner and asked in at.split())]  # fmt: skip
+    question = pick(rng, say.WHAT_AT).format(p=_at(asked))
+    if not there:
+        return question, f"Nothing was found {_at(asked)}.", "position"
+    counts = {name: there.count(name) for name in dict.fromkeys(there)}
+    listed = _and([f"{n} {plural(name)}" if n > 1 else with_article(name) for name, n in counts.items()])
+    is_or_are = "are" if next(iter(counts.values())) > 1 else "is"
+    return question, f"There {is_or_are} {listed} {_at(asked)}.", "position"
+
+
 def _describe(rng: np.random.Generator, shown: Shown) -> Asked | None:
     known = [translations(name).get("zh") for name in shown.counts()]
     if shown.things and all(known) and not shown.lines and rng.random() < OTHER_SHARE:
@@ -277,6 +310,8 @@ def _more(rng: np.random.Generator, shown: Shown) -> Asked | None:
 
 
 def _unknown(rng: np.random.Generator, shown: Shown) -> Asked | None:
+    if shown.things and rng.random() < 0.5:
+        return _asked(rng, pick(rng, say.UNKNOWN_OF), pick(rng, sorted(shown.counts()))), say.CANNOT["en"], "unknown"
     question = pick(rng, say.UNKNOWN)
     return question, say.CANNOT["en" if question.isascii() else "zh"], "unknown"
 

@@ -16,6 +16,9 @@ EXISTENCE = {
         "Is there {a} in the shot?", "does it have {a}", "Can {s} be seen?", "Is this a picture with {a} in it?",
         "Are you able to spot {a}?", "Did the camera catch any {s}?", "is there at least one {t}", "{a}, yes or no?",
         "Please look for {s}. Are there some?", "Would you say there is {a} here?", "Do any {s} appear?",
+        "See any {s}?", "There's {a}, right?", "So there are {s} here?", "Anything like {a} in it?", "no {s} here?",
+        "Is {a} part of the scene?", "Did they photograph {a}?", "Is it possible to see {a}?", "Got any {s}?",
+        "I think I see {a}. Am I right?", "Is there not a single {t}?", "Are one or more {s} shown?",
     ),
     "zh": (
         "图里有{z}吗?", "有没有{z}?", "能看到{z}吗?", "这张照片里有{z}吗？", "请问有{z}吗", "照片中是否有{z}?",
@@ -39,6 +42,9 @@ COUNT = {
         "How many {s} can you see in the picture?", "Number of {s}?", "Tell me how many {s} there are.",
         "how many {s} do you spot", "Give me the count of {s}.", "How many {s} does the photo show?",
         "What number of {s} appear?", "Could you count the {s} for me?", "{s}: how many?",
+        "If you count the {s}, how many are there?", "How many {s} in total?", "What is the total number of {s}?",
+        "Please tell me the number of {s} here.", "How many {s} would you say there are?", "And how many {s}?",
+        "I want to know how many {s} there are.", "Exactly how many {s} are visible?",
     ),
     "zh": ("有几个{z}?", "有多少{z}?", "图里有多少个{z}？", "数一数{z}。"),
     "es": ("¿Cuántos {z} hay?", "¿Cuántas {z} se ven?"),
@@ -81,6 +87,14 @@ POSITION = {
     ),
     "zh": ("{z}在哪里?", "{z}在图的什么位置?", "{z}在哪边？"),
 }  # fmt: skip
+LEFT_OF = (
+    "Is the {0} to the left of the {1}?", "Is the {0} left of the {1}?", "Does the {0} stand left of the {1}?",
+    "Can the {0} be found on the left side of the {1}?",
+)  # fmt: skip
+WHAT_AT = (
+    "What is {p}?", "What can be seen {p}?", "Which things are {p}?", "What do you see {p}?", "Name what is {p}.",
+    "what's {p}",
+)  # fmt: skip
 DESCRIBE = {
     "en": (
         "What is in the picture?", "What does the image show?", "What can you see?", "Describe the image.",
@@ -147,7 +161,21 @@ SAID = {
            "Transcribe the recording.", "What are they saying?", "what was said"),
     "zh": ("说了什么?", "录音里讲了什么?"),
 }  # fmt: skip
+UNKNOWN_OF = (  # of a thing that is there, also asked so that yes or no would be an answer
+    "How old is the {t}?", "Who owns the {t}?", "What brand is the {t}?", "Is the {t} new?", "Is the {t} expensive?",
+    "Where was the {t} bought?", "How heavy is the {t}?", "Is the {t} clean?", "What is the {t} made of?",
+    "Does the {t} work?", "Is the {t} for rent?", "Has the {t} been repaired?", "Which year is the {t} from?",
+    "Is this my neighbour's {t}?", "What is the {t}'s name?", "Did somebody lose the {t}?", "Is the {t} dangerous?",
+    "Which firm built the {t}?", "Is the {t} a present?", "How fast is the {t}?", "Is anybody waiting for the {t}?",
+)  # fmt: skip
 UNKNOWN = (
+    "Which city is this?", "Is it cold there?", "What day was it?", "Is it morning or evening?", "Whose party is it?",
+    "Who made this?", "Is it a gift?", "Can I buy it?", "What did it cost?", "Was it raining before?", "Is it famous?",
+    "What are they thinking?", "Are they married?", "How long have they been there?", "What is the phone number?",
+    "What is his last name?", "Which team do they support?", "Is it legal?", "Who won?", "What happens after this?",
+    "Where are they going?", "Does it hurt?", "Is it real?", "What is it called?", "Which museum is it in?",
+    "Who paid for it?", "Is it insured?", "Does anybody live here?", "What does it taste like?", "Is it loud?",
+    "这是在哪个城市?", "多少钱买的?", "他叫什么名字?", "这是谁的?", "天气怎么样?", "它几岁了?",
     "What brand is it?", "Who is this?", "Why is it there?", "When was this taken?", "How old is it?",
     "What does it smell like?", "Who took the photo?", "How much does it weigh?", "What will happen next?",
     "Is it expensive?", "What is behind the camera?", "Is there music?", "What is the weather like?", "Is it happy?",
