@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import time
@@ -208,6 +209,19 @@ def test_a_bomb_is_refused_or_harmless_at_once(name: str) -> None:
         assert "\n" not in str(error)
     assert time.process_time() - begun < 4
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 << 10  # KiB
+
+
+def test_what_a_library_dislikes_of_a_file_is_not_written_to_the_standard_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    file = io.BytesIO()
+    scene().save(file, "TIFF", compression="tiff_lzw")
+    data = bytearray(file.getvalue())
+    for at in range(60, 400, 3):
+        data[at] ^= 0x5A
+    with contextlib.suppress(MediaError):
+        Image.open(bytes(data))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_mutated_files_are_read_or_refused_in_one_line() -> None:

@@ -285,8 +285,9 @@ def gif_frames(data: bytes) -> int:
 
 def _tiff(taken: Taken, shown: str, limits: Limits, page: int | None) -> Opened:
     """The pages of a TIFF, each by itself, so that one that cannot be read leaves the others."""
-    from experts.media.images.tiffs import alone, pages
+    from experts.media.images.tiffs import alone, pages, silence
 
+    silence()
     where = pages(taken.data, MOST_FRAMES + 1)
     count = len(where) or 1
     if count > MOST_FRAMES:

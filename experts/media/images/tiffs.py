@@ -7,8 +7,11 @@ out is taken apart by what the directory said at first.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,21 @@ LEFT_OUT = (
     34853,
     37724,
 )
+
+
+@functools.cache
+def silence() -> None:
+    """Keep libtiff, where Pillow brings its own, from writing what it dislikes of a file to the standard error."""
+    import ctypes
+
+    import PIL
+
+    package = Path(PIL.__file__).parent
+    for file in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(file))
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
 
 
 def pages(data: bytes, most: int) -> list[int]:
