@@ -164,7 +164,10 @@ class Answer:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was looked at of the media and what was not, a sentence each; with several media, which one it is of."""
+        """What was looked at of the media and what was not, a sentence each, and whether the answer was cut off.
+
+        With several media a sentence says which one it is of.
+        """
         media = {step.name for step in self.trace if step.kind == "media"}
         told = [
             step for step in self.trace if step.kind == "note" or (step.kind == "error" and step.name == step.route)
@@ -173,7 +176,7 @@ class Answer:
         for step in told:
             if "media" in step.data:
                 lines.append(f"{step.data['media']}: {step.text}" if len(media) > 1 else step.text)
-            elif step.data.get("missing"):
+            elif step.data.get("missing") or step.data.get("cut"):
                 lines.append(step.text)
         return tuple(dict.fromkeys(lines))
 

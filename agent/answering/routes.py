@@ -128,7 +128,7 @@ def experts(question: Question, context: Context, bounds: Bounds) -> Iterator[St
         yield clock.step("note", "connector", text=f"answered without its adapter: {context.untuned}")
     longest = bounds.longest(context.settings.max_new_tokens)
     reply = language.read(question.text, evidence, bounds.generation(longest), question.history)
-    yield from stream_reply(clock, reply, found, since=begun)
+    yield from stream_reply(clock, reply, found, since=begun, longest=longest)
 
 
 def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[Step]:
@@ -155,7 +155,7 @@ def connector(question: Question, context: Context, bounds: Bounds) -> Iterator[
     reply = model.stream(question.text, taken, bounds.generation(longest), question.history)
     for stage in reply.stages:
         yield clock.step(stage.kind, stage.name, since=stage.begun, seconds=stage.seconds, data=stage.data)
-    yield from stream_reply(clock, reply, (), since=time.perf_counter(), info=info)
+    yield from stream_reply(clock, reply, (), since=time.perf_counter(), info=info, longest=longest)
 
 
 def _cannot(info: ModelInfo, medium: Media) -> str:
@@ -189,15 +189,25 @@ def media_steps(question: Question, clock: Clock) -> Iterator[Step]:
 
 
 def stream_reply(
-    clock: Clock, reply: Reply, findings: Sequence[Finding], since: float, info: ModelInfo | None = None
+    clock: Clock,
+    reply: Reply,
+    findings: Sequence[Finding],
+    since: float,
+    info: ModelInfo | None = None,
+    longest: int = 0,
 ) -> Iterator[Step]:
-    """Stream an answer, then finish; `since` is when its prompt began to be made."""
+    """Stream an answer, then finish.
+
+    `since` is when its prompt began to be made, `longest` the most tokens it may have; the last token of an answer that
+    came to its own end has no text.
+    """
     bounds = clock.bounds
     logprob, count, text, first_s, late = 0.0, 0, "", 0.0, False
+    last = ""
     with contextlib.closing(reply):
         for token in reply.tokens:
             first_s = first_s or time.perf_counter() - since
-            logprob, count, text = logprob + token.logprob, count + 1, text + token.text
+            logprob, count, text, last = logprob + token.logprob, count + 1, text + token.text, token.text
             yield clock.step("token", reply.model, text=token.text)
             if late := time.perf_counter() > bounds.until:
                 break
@@ -211,8 +221,11 @@ def stream_reply(
     if not math.isfinite(logprob):
         data["logprobs"] = False  # so the confidence is not known
     yield clock.step("llm", reply.model, since=since, data=data)
+    cut = {"cut": True}
     if late:
-        yield clock.step("note", reply.model, text=f"the answer was cut off after {bounds.longest_s:.0f} s")
+        yield clock.step("note", reply.model, text=f"the answer was cut off after {bounds.longest_s:.0f} s", data=cut)
+    elif longest and count >= longest and last and not bounds.stop.is_set():
+        yield clock.step("note", reply.model, text=f"the answer was cut off after {count} tokens", data=cut)
     if bounds.stop.is_set():
         yield from stopped(clock, text.strip(), findings, logprob, count)
     elif not text.strip():

@@ -15,8 +15,8 @@ from fakes import FakeExpert, P, found, image, make_agent, sound, video
 
 from agent.agent import Agent
 from agent.answer import Step
-from agent.answering.routes import ROUTES, choose_experts
-from agent.clock import Bounds
+from agent.answering.routes import ROUTES, choose_experts, stream_reply
+from agent.clock import Bounds, Clock
 from connector.base import Turn
 from connector.llm.templates import prompt_ids
 from experts.base import Finding
@@ -329,6 +329,27 @@ def test_answer_that_takes_too_long_is_cut_off_and_told() -> None:
     (answer,) = agent.ask("What?", image=image(), route="experts")
     assert 1 <= len(answer.text.split()) < 10
     assert [step.text for step in answer.trace if step.kind == "note"] == ["the answer was cut off after 0 s"]
+
+
+def test_answer_that_the_token_limit_ends_says_so() -> None:
+    agent, llm = make_agent([FakeExpert("detect", DOGS)], say="word " * 40, max_new_tokens=5)
+    (answer,) = agent.ask("What?", image=image(), route="experts")
+    assert answer.text.split() == ["word"] * 5
+    assert answer.notes[-1] == "the answer was cut off after 5 tokens"
+    llm.say = "three short words"
+    assert not any("cut off" in note for note in agent.ask("What?", image=image(), route="experts")[0].notes)
+
+
+def test_the_end_of_an_answer_at_the_limit_is_no_cut() -> None:
+    """The token that ends an answer has no text."""
+    from connector.base import Reply
+    from connector.llm.streaming import Token
+
+    for last, cut in (("", False), (" dogs", True)):
+        bounds = Bounds()
+        tokens = iter([Token("two", -0.1), Token(last, -0.1)])
+        steps = list(stream_reply(Clock("experts", bounds), Reply("m", "", 0, tokens), (), since=0.0, longest=2))
+        assert any("cut off" in step.text for step in steps) == cut
 
 
 def test_without_a_connector_its_route_says_so_and_the_experts_answer_untuned(tmp_path: Path) -> None:
