@@ -48,6 +48,12 @@ def scan(box: Any, video: Any, audio: Any, start_s: float, limits: Limits) -> tu
     return marks, end_s
 
 
+def _packets(box: Any, stream: Any) -> Iterator[tuple[int, Any]]:
+    """A stream's packets, numbered as the marks of `scan` are."""
+    packets = (packet for packet in box.demux(stream) if packet.dts is not None or packet.pts is not None)
+    yield from enumerate(packets)
+
+
 def _bounded(stream: Any, limits: Limits) -> Any:
     """The stream's decoder, which takes no frame of more than `limits.image_pixels`."""
     context = stream.codec_context
@@ -74,11 +80,7 @@ def cuts_of(box: Any, stream: Any, marks: list[Mark], limits: Limits) -> list[in
         return []
     context = _bounded(stream, limits)
     small: dict[int, np.ndarray] = {}
-    index = -1
-    for packet in box.demux(stream):
-        if packet.dts is None and packet.pts is None:
-            continue
-        index += 1
+    for index, packet in _packets(box, stream):
         if index not in looked:
             continue
         try:
@@ -157,12 +159,8 @@ def frames_of(
     targets = {marks[i].stamp for i in chosen}
     found: dict[int, np.ndarray] = {}
 
-    index = -1
     last: Any = None
-    for packet in box.demux(stream):
-        if packet.dts is None and packet.pts is None:
-            continue
-        index += 1
+    for index, packet in _packets(box, stream):
         if index not in wanted:
             continue
         frames = context.decode(packet)
