@@ -21,6 +21,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from agent.agent import MOST_CHARACTERS, MOST_MEDIA
 from agent.answering.combined import NAMES as ROUTES
 from agent.toolbox.tools import CONNECTOR
+from connector.base import Turn
 from experts.errors import DuetError, InputError, UnknownNameError
 from experts.media import Audio, Image, Media, Video, open_media
 from ui.server.errors import as_api_error
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from agent.agent import Agent
 
 ASK = "ask"
+MOST_HISTORY = 8  # earlier questions of one call
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 INSTRUCTIONS = (
     "Duet answers questions about images, sound and video. 'ask' answers a question; the other tools are single "
@@ -91,6 +93,13 @@ class Tools:
                     question=self._question(),
                     media={"type": "array", "items": self._medium(), "minItems": 1, "maxItems": MOST_MEDIA},
                     route={"type": "string", "enum": list(ROUTES), "default": "auto"},
+                    history={
+                        "type": "array",
+                        "default": [],
+                        "maxItems": MOST_HISTORY,
+                        "description": "Earlier questions about the media and their answers, oldest first.",
+                        "items": self._schema(question=self._question(), answer={"type": "string"}),
+                    },
                 ),
             )
         ]
@@ -144,7 +153,7 @@ class Tools:
         )
 
     def _ask(self, arguments: dict[str, Any], visit: Visit) -> Result:
-        _only(ASK, arguments, {"question", "media", "route"})
+        _only(ASK, arguments, {"question", "media", "route", "history"})
         sources = arguments.get("media")
         if not isinstance(sources, list):
             raise InputError(f"'media' is no list; accepted: 1 to {MOST_MEDIA} {self._accepted()}")
@@ -152,7 +161,8 @@ class Tools:
             raise InputError(f"{len(sources)} media were given; accepted: 1 to {MOST_MEDIA}")
         media = [self._open(source) for source in sources]
         question, route = arguments.get("question"), arguments.get("route", "auto")
-        steps = self.agent.stream(question, media=media, route=route, stop=visit.stop)  # type: ignore[arg-type]
+        history = _history(arguments.get("history", []))
+        steps = self.agent.stream(question, media=media, route=route, stop=visit.stop, history=history)  # type: ignore[arg-type]
         answers = [step.answer for step in steps if step.answer is not None]
         said = [answer.text if len(answers) == 1 else f"{answer.route}: {answer.text}" for answer in answers]
         answers_json = [{key: value for key, value in answer.to_dict().items() if key != "trace"} for answer in answers]
@@ -210,6 +220,21 @@ def _only(name: str, arguments: dict[str, Any], known: set[str]) -> None:
     for key in arguments:
         if key not in known:
             raise UnknownNameError(f"argument of '{name}'", str(key), known)
+
+
+def _history(earlier: Any) -> list[Turn]:
+    """Earlier questions with their answers as turns of a conversation."""
+    fits = isinstance(earlier, list) and len(earlier) <= MOST_HISTORY
+    for one in earlier if fits else ():
+        fits = fits and isinstance(one, dict) and set(one) == {"question", "answer"}
+        fits = fits and all(isinstance(text, str) and len(text) <= MOST_CHARACTERS for text in one.values())
+    if not fits:
+        raise InputError(
+            f"'history' does not fit; accepted: up to {MOST_HISTORY} objects with a 'question' and an 'answer', each a "
+            f"text of up to {MOST_CHARACTERS} characters"
+        )
+    roles = (("user", "question"), ("assistant", "answer"))
+    return [Turn(role, one[part]) for one in earlier for role, part in roles]
 
 
 def _texts(said: Iterable[str], notes: Iterable[str]) -> list[types.ContentBlock]:
