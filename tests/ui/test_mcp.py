@@ -221,11 +221,10 @@ def test_what_was_looked_at_of_a_medium_is_in_the_result(agent: Agent) -> None:
 def test_a_further_question_comes_with_what_was_asked_and_said_before() -> None:
     made, llm = make_agent([FakeExpert("detect", DOGS)])
     history = [{"question": "Which animal is this?", "answer": "A dog."}]
-    target = server(made, Gate(), [])
     asked = {"question": "What colour is it?", "media": [data_url(png())], "route": "experts"}
-    assert not call(target, "ask", **asked, history=history).is_error
+    assert not call(server(made, Gate()), "ask", **asked, history=history).is_error
     prompt = llm.prompts[-1]
     assert prompt.index("Which animal is this?") < prompt.index("A dog.") < prompt.index("What colour is it?")
     for wrong in ([{"question": "x"}], [{"question": "x", "answer": 3}], [history[0]] * 9):
-        result = call(target, "ask", **asked, history=wrong)
+        result = call(server(made, Gate()), "ask", **asked, history=wrong)
         assert result.is_error and "\n" not in said(result), said(result)
