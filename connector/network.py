@@ -15,7 +15,6 @@ from connector.encoders import registry
 from connector.interfaces.build import build, check_encoder, check_features, describe
 from connector.llm import templates
 from connector.llm.adapter import merge_adapter
-from connector.llm.demonstrations import demonstrations_of
 from connector.llm.language import LanguageModel, read_whole, same
 from connector.llm.language import load as load_llm
 from experts.errors import ModelError
@@ -189,7 +188,6 @@ class ConnectorModel:
             image_tokens=self.n_tokens * images,
             image=images > 0,
             history=history,
-            demonstrations=self.llm.demonstrations,
         )
         ids = torch.tensor([encoded.ids])
         slots = torch.zeros_like(ids, dtype=torch.bool)
@@ -258,7 +256,6 @@ def adapted(folder: Path, llm: LanguageModel | None = None, device: str = "auto"
     llm = llm or load_llm(config["llm"], device)
     _check_llm(config, llm, folder)
     _merge(folder, llm)
-    llm.demonstrations = demonstrations_of(folder)
     return llm
 
 
@@ -370,7 +367,6 @@ def load(folder: Path, llm: LanguageModel | None = None, device: str = "auto") -
     if hasattr(connector, "see_whole_with"):
         connector.see_whole_with(encoder.head())  # type: ignore[attr-defined]
     _merge(folder, llm)
-    llm.demonstrations = demonstrations_of(folder)
     model = ConnectorModel(llm, encoder, connector, config.get("card", {}))
     connector.eval().requires_grad_(False).to(llm.device)
     return model

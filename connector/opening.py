@@ -81,12 +81,12 @@ def is_prepared() -> bool:
 
 
 def prepare() -> None:
-    """Do once what the first question would wait for: the language model's weights converted, its examples read.
+    """Do once what the first question would wait for: the language model's weights are converted.
 
     Raises:
         ModelError, WeightsError: they cannot be loaded.
     """
-    open_model(Settings()).language.llm.begin()  # type: ignore[attr-defined]
+    open_model(Settings())
 
 
 def open_language(settings: Settings) -> TextModel:

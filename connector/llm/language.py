@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from connector.llm import converted, templates
-from connector.llm.demonstrations import Demonstrations, Prefix, decode
+from connector.llm import converted
 from connector.llm.lean import lean_imports
 from connector.llm.streaming import Text, Token, Watch, end_tokens
 from connector.llm.streaming import stream as stream_answer
@@ -44,8 +43,6 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name
         self.adapter = ""  # the LoRA merged into the weights, if any
-        self.demonstrations: Demonstrations | None = None  # what stands before every question, if anything
-        self._prefix: Prefix | None = None  # the same, read already
         self._lock = threading.Lock()  # one generation at a time: the models share all cores
 
     @property
@@ -85,11 +82,6 @@ class LanguageModel:
         halting = stop or threading.Event()
 
         def generate(watch: Watch) -> None:
-            if (prefix := self.begin()) is not None and prefix.begins(embeddings):
-                with within or contextlib.nullcontext():
-                    processors = self._processors(watch, rules)
-                    decode(self.model, embeddings, prefix, max_new_tokens, processors, self.ends)
-                return
             inputs = embeddings[None]  # [1, T, D]
             with torch.inference_mode(), within or contextlib.nullcontext():
                 self._generate(inputs, inputs.new_ones(inputs.shape[:2]), max_new_tokens, watch, rules)
@@ -112,8 +104,6 @@ class LanguageModel:
 
         if not prompts:
             return []
-        if (prefix := self.begin()) is not None and all(prefix.begins(prompt) for prompt in prompts):
-            return [self._after(prefix, prompt, max_new_tokens) for prompt in prompts]
         longest, seq2seq = max(len(prompt) for prompt in prompts), self.model.config.is_encoder_decoder
         inputs = prompts[0].new_zeros(len(prompts), longest, prompts[0].shape[-1])  # [B, T, D]
         mask = torch.zeros(len(prompts), longest, dtype=torch.long)
@@ -128,18 +118,6 @@ class LanguageModel:
             raise self._failed(error) from error
         texts = [Text(self.tokenizer, self.ends).decode_all(ids, logprobs) for ids, logprobs in watch.rows()]
         return [(text, confidence or 0.0) for text, confidence in texts]
-
-    def _after(self, prefix: Prefix, prompt: torch.Tensor, max_new_tokens: int) -> tuple[str, float]:
-        """One of `answers` where the demonstrations are read already: reading them in a batch again takes longer."""
-        watch = Watch()
-        try:
-            with self._lock:
-                decode(self.model, prompt, prefix, max_new_tokens, self._processors(watch, None), self.ends)
-        except (RuntimeError, ValueError) as error:
-            raise self._failed(error) from error
-        ((ids, logprobs),) = watch.rows()
-        text, confidence = Text(self.tokenizer, self.ends).decode_all(ids, logprobs)
-        return text, confidence or 0.0
 
     @property
     def ends(self) -> frozenset[int]:
@@ -172,22 +150,6 @@ class LanguageModel:
         from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
         return LogitsProcessorList([rules or NoRepeatNGramLogitsProcessor(NO_REPEAT), watch])
-
-    def begin(self) -> Prefix | None:
-        """The demonstrations, read once; None where there are none. Takes some ten seconds the first time."""
-        import torch
-
-        if self._prefix is None and self.demonstrations and not self.model.config.is_encoder_decoder:
-            one, other = (
-                templates.prompt_ids(self.tokenizer, text, evidence=text, demonstrations=self.demonstrations).ids
-                for text in ("a", "B b")
-            )
-            same = next(n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-            key = f"{self.name} {self.adapter} {self.model.dtype}"
-            with torch.inference_mode():
-                embeddings = self.embed(torch.tensor(one[:same]))
-                self._prefix = Prefix(self.model, embeddings, key, catalogue.home() / "prefixes")
-        return self._prefix
 
     def _failed(self, error: BaseException) -> ModelError:
         return ModelError(f"the language model '{self.name}' failed: {_one_line(error)}")

@@ -14,7 +14,6 @@ from experts.errors import TrainingError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from connector.llm.demonstrations import Demonstrations
 
 SLOT = "\ufffc"  # stands where image tokens go; "object replacement character", never typed by people
 CAPTION = "Input: {input}\nResponse:"  # Table III
@@ -51,12 +50,11 @@ def messages(
     image: bool = False,
     stage: str = "instruct",
     history: Sequence[tuple[str, str]] = (),
-    demonstrations: Demonstrations | None = None,
 ) -> list[dict[str, str]]:
     """The turns before the answer: Table III for `pretrain`, else Table V with its first sentence as the system's turn.
 
     Where there is nothing to look at it is the bare question, as in any chat. `history` are earlier turns as (role,
-    text), oldest first. `demonstrations` have a system's turn and a form of their own.
+    text), oldest first.
     """
     earlier = [{"role": role, "content": fence(text)} for role, text in history]
     if not image and evidence is None:
@@ -64,9 +62,6 @@ def messages(
     seen = " ".join(part for part in (SLOT if image else "", fence(evidence)) if part)
     if stage == "pretrain":
         return [{"role": "user", "content": CAPTION.format(input=seen)}]
-    if demonstrations:
-        asked = demonstrations.form.format(input=seen, question=question)
-        return [*demonstrations.messages(), *earlier, {"role": "user", "content": asked}]
     return [
         {"role": "system", "content": TASK},
         *earlier,
@@ -118,7 +113,6 @@ def prompt_ids(
     stage: str = "instruct",
     image: bool | None = None,
     history: Sequence[tuple[str, str]] = (),
-    demonstrations: Demonstrations | None = None,
 ) -> Encoded:
     """The prompt up to where the answer begins, in the tokenizer's own chat form.
 
@@ -128,7 +122,7 @@ def prompt_ids(
     asked = typed(tokenizer, question)
     seen = None if evidence is None else defuse(tokenizer, evidence)
     earlier = [(role, defuse(tokenizer, text)) for role, text in history]
-    turns = messages(asked, evidence=seen, image=has_image, stage=stage, history=earlier, demonstrations=demonstrations)
+    turns = messages(asked, evidence=seen, image=has_image, stage=stage, history=earlier)
     form = chat_text(tokenizer, turns)
     before, slot, after = form.rpartition(SLOT) if SLOT in form else (form, "", "")
     begin, end = around(tokenizer)

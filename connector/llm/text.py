@@ -52,13 +52,7 @@ class LocalText:
 
     def _reading(self, question: str, evidence: str, history: Sequence[Turn] = ()) -> list[int]:
         turns = [(turn.role, turn.text) for turn in history]
-        return templates.prompt_ids(
-            self.llm.tokenizer,
-            question,
-            evidence=evidence,
-            history=turns,
-            demonstrations=self.llm.demonstrations,
-        ).ids
+        return templates.prompt_ids(self.llm.tokenizer, question, evidence=evidence, history=turns).ids
 
     def _embedded(self, ids: list[int]) -> torch.Tensor:
         import torch
