@@ -10,7 +10,7 @@ from experts.evidence.categories import class_names, kinds_of, singular
 
 THING = r"(?P<thing>[\w' -]+?)"
 SOME = r"(?:a |an |any |some |the )?"
-BESIDE = "in|on|at|here|left|right|above|below|under|beside|behind|near|next"
+BESIDE = "in|on|at|here|anywhere|somewhere|around|nearby|left|right|above|below|under|beside|behind|near|next"
 ASKED = (
     rf"(?:is|are) there (?:not |no )?{SOME}{THING}(?: (?:{BESIDE}|visible|present|to be seen)\b.*)?\?",
     rf"(?:do|can) you (?:see|find|spot) {SOME}{THING}(?: (?:{BESIDE})\b.*)?\?",
