@@ -132,8 +132,8 @@ def test_a_cut_evidence_keeps_its_facts_and_says_that_more_was_left_out() -> Non
 @pytest.mark.parametrize("question", ["Is there food anywhere?", "Is there food here?", "Can you see any food nearby?"])
 def test_where_something_is_looked_for_is_no_part_of_its_name(question: str) -> None:
     assert asked.asked_thing(question) == "food"
-    unicorn = question.replace("food", "a unicorn")
-    assert asked_facts(unicorn, [Finding("detect", "pizza", 0.9)], []) == "Asked about: unicorn: no, none seen."
+    other = question.replace("food", "glitter")
+    assert asked_facts(other, [Finding("detect", "pizza", 0.9)], []) == "Asked about: glitter: no, none seen."
 
 
 def test_readings_of_every_sort_follow_from_their_evidence() -> None:
