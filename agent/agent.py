@@ -136,8 +136,7 @@ class Agent:
 
         Under a `conversation`, any name, what is found and answered is remembered; its last questions about the same
         media stand before the next one as `history` would, and questions that point back to its earlier media are
-        answered from that too. `turn`, from 1, replaces that turn and forgets those after it; 0 is
-        the next.
+        answered from that too. `turn`, from 1, replaces that turn and forgets those after it; 0 is the next.
         """
         if not callable(route) and route not in NAMES:
             raise UnknownNameError("route", str(route), NAMES)

@@ -13,7 +13,6 @@ from torch import nn
 
 EXACT = 64  # likeliest tokens whose scores are worked out again in float32
 ROWS = 256  # that are packed at a time
-HEAD_ROWS = 100_000  # outputs from which on a layer is one over a vocabulary
 
 
 class PackedLinear(nn.Linear):
@@ -22,6 +21,9 @@ class PackedLinear(nn.Linear):
     The copy is made at the first single token, and anew where the weight has changed since (an adapter was merged).
     """
 
+    exact = (
+        False  # whether the likeliest outputs are worked out in float32: bfloat16 has ties among a vocabulary's scores
+    )
     _packed: tuple[int, torch.Tensor, torch.Tensor] | None = None  # the weight's version, its integers, their scales
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -32,8 +34,8 @@ class PackedLinear(nn.Linear):
         rows, scales = self._integers()
         row = input.reshape(1, -1)
         said = torch._weight_int8pack_mm(row.bfloat16(), rows, scales).float()  # [1, D_out]
-        if self.out_features >= HEAD_ROWS:  # bfloat16 cannot tell the first from the second of a vocabulary
-            first = said[0].topk(EXACT).indices
+        if self.exact:
+            first = said[0].topk(min(EXACT, self.out_features)).indices
             said[0, first] = self.weight[first] @ row[0]
         if self.bias is not None:
             said = said + self.bias
@@ -58,7 +60,10 @@ def _integers_of(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def pack(model: Any) -> None:
-    """Let every linear layer of a float32 model read single tokens so; nothing else of it changes."""
+    """Let every linear layer of a float32 language model read single tokens so; nothing else of it changes."""
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = PackedLinear
+    head = model.get_output_embeddings()
+    if isinstance(head, PackedLinear):
+        head.exact = True

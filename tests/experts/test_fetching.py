@@ -94,7 +94,7 @@ def test_redirects_are_followed_a_few_times(site: str) -> None:
         ("/to?file:///etc/passwd", "has no address that is fetched"),
     ],
 )
-def test_what_cannot_be_had_gets_one_line(site: str, path: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_had_gets_one_line(site: str, path: str, message: str) -> None:
     with pytest.raises(MediaError, match=message) as caught:
         Image.open(site + path, limits=ON)
     assert "\n" not in str(caught.value) and "/etc" not in str(caught.value)

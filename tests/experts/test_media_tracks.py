@@ -148,12 +148,12 @@ def two_sounds(**told: str) -> bytes:
     return file.getvalue()
 
 
-def film(greys: list[int], codec: str = "libx264", fps: int = 10) -> bytes:
+def film(greys: list[int], fps: int = 10) -> bytes:
     """A film whose frame i has the mean grey level greys[i], with squares of its own."""
     file = io.BytesIO()
     squares = {grey: np.random.default_rng(grey).integers(-20, 20, (6, 8)).repeat(8, 0).repeat(8, 1) for grey in greys}
     with av.open(file, "w", format="matroska") as box:
-        stream = box.add_stream(codec, rate=fps)
+        stream = box.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for i, grey in enumerate(greys):
             pixels = (grey + squares[grey])[..., None].repeat(3, 2).astype(np.uint8)
